@@ -1,0 +1,1 @@
+"""From a business's own examples to a specialist model in its own Ollama."""

@@ -1,0 +1,159 @@
+"""What the stages make: small frozen values with a path and a content digest.
+
+An artifact's digest covers the files it declares, never a path or a time, so that the same content
+made elsewhere is the same artifact. `path` is where it lies on this machine and is no part of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.values import digest_of_files, read_json
+
+
+class Artifact(BaseModel):
+    """A finished stage directory (or what is inside) and what is known of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    FILES: ClassVar[tuple[str, ...]] = ()
+    """Names or glob patterns of the files that are the artifact."""
+
+    path: Path
+    digest: str
+
+    @classmethod
+    def at(cls, path: Path, **facts: object) -> Self:
+        """The artifact whose declared files lie in `path`."""
+        names = sorted({f.name for pattern in cls.FILES for f in path.glob(pattern)})
+        return cls.model_validate({"path": path, "digest": digest_of_files(path, names), **facts})
+
+
+class Base(Artifact):
+    """A base model as a Hugging Face directory: weights in 16 bit, tokenizer, the frozen template.
+
+    Files: config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
+    chat_template.jinja (the frozen template), model*.safetensors, vocab.gguf (the converter's
+    vocabulary-only GGUF, llama.cpp's own view of the tokenizer), LICENSE if the base carries one.
+    """
+
+    FILES = (
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+        "chat_template.jinja",
+        "*.safetensors",
+        "vocab.gguf",
+    )
+
+    name: str
+    """Whose weights these are, for people: `SmolLM2-135M-Instruct`."""
+    architecture: str
+    """`LlamaForCausalLM`, as in config.json."""
+    parameters: int
+    """Number of weights."""
+    context: int
+    """Longest context in tokens that the base was made for."""
+    bos: int | None
+    """The token id put before a prompt in training and serving, None where the base uses none."""
+    bos_text: str
+    """How the template spells it ('' where there is none)."""
+    eos_text: str
+    """What `eos_token` is in the template."""
+    end_of_turn: int
+    """Token id that ends an answer: a CONTROL token, end-of-generation in the GGUF."""
+    end_of_turn_text: str
+    control: tuple[str, ...]
+    """Spellings of the control tokens: never allowed in a text."""
+    nfc: bool
+    """True where the tokenizer normalises to NFC by itself, silently."""
+    license: str
+    """Text or name of the base's licence; '' if unknown."""
+
+    @property
+    def template(self) -> str:
+        """The frozen chat template (Jinja)."""
+        return (self.path / "chat_template.jinja").read_text(encoding="utf-8")
+
+    @property
+    def vocab(self) -> Path:
+        """A GGUF with the vocabulary only."""
+        return self.path / "vocab.gguf"
+
+
+class Dataset(Artifact):
+    """Token ids and labels per sequence, and the conversations they come from.
+
+    Files: train.jsonl, validation.jsonl, test.jsonl; a line is
+    {"line": int, "messages": [...], "sequences": [{"ids": [int], "labels": [int]}]},
+    labels as in torch: -100 is not trained.
+    """
+
+    FILES = ("train.jsonl", "validation.jsonl", "test.jsonl")
+
+    rows: int
+    train: int
+    validation: int
+    test: int
+    tokens: int
+    """Tokens of the train part, once."""
+    longest: int
+    """Tokens of the longest sequence of any part."""
+    longest_answer: int
+    """Tokens of the longest trained answer, its end-of-turn included."""
+    uses_system: bool
+    """True if the Modelfile's SYSTEM went to at least one row."""
+
+
+class Adapter(Artifact):
+    """A LoRA adapter in PEFT's format, and how it was trained."""
+
+    FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+    loss: float | None
+    """Validation loss of the checkpoint that was kept; None without a validation part."""
+    epochs: float
+    """Epochs behind the checkpoint that was kept."""
+    steps: int
+    seconds: float
+    tokens_per_second: float
+
+
+class Gguf(Artifact):
+    """The merged, quantized model in one file."""
+
+    FILES = ("model.gguf",)
+
+    quantization: str
+    """llama.cpp's name of the type, `Q8_0`."""
+    size: int
+    """Bytes."""
+
+    @property
+    def file(self) -> Path:
+        """The GGUF itself."""
+        return self.path / "model.gguf"
+
+
+class Specialist(BaseModel):
+    """Everything that a release registers."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    base: Base
+    data: Dataset
+    adapter: Adapter
+    gguf: Gguf
+    system: str
+    """SYSTEM of the Modelfile; '' if none."""
+    parameters: dict[str, str | int | float | bool | list[str]]
+    """PARAMETERs as Ollama's API takes them (`stop` is a list), num_ctx included."""
+    license: str
+
+
+def load(kind: type[Artifact], path: Path) -> Artifact:
+    """The artifact that a sealed stage directory's record describes."""
+    return kind.model_validate({**read_json(path / "record.json")["artifact"], "path": path})

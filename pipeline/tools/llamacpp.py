@@ -1,0 +1,179 @@
+"""The door to llama.cpp: converter, quantizer, tokenizer, logits.
+
+The library is the one that the set-up built (places.llama_bin), loaded through llama-cpp-python's
+bindings; the converter is the script in the same source package.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pipeline import places
+from pipeline.errors import Missing, ToolFailed
+from pipeline.tools.children import tied
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+REVISION = places.LLAMA_CPP_PYTHON
+
+
+@cache
+def library() -> Any:
+    """The bindings module, its log silenced.
+
+    Raises:
+        Missing: the library was not built.
+    """
+    folder = places.llama_bin()
+    if not (folder / "libllama.so").exists():
+        raise Missing("llama.cpp is not built on this machine", "Run: make setup")
+    os.environ["LLAMA_CPP_LIB_PATH"] = str(folder)
+    import llama_cpp.llama_cpp as llama
+
+    llama.llama_log_set(_silent, ctypes.c_void_p(0))
+    llama.llama_backend_init()
+    return llama
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+def _silent(level: int, text: bytes, data: Any) -> None:
+    pass
+
+
+class Model:
+    """A GGUF opened by llama.cpp, with or without its weights. Use as a context manager."""
+
+    def __init__(self, path: Path, *, weights: bool = False) -> None:
+        llama = library()
+        params = llama.llama_model_default_params()
+        params.vocab_only = not weights
+        params.n_gpu_layers = 0
+        self._model = llama.llama_model_load_from_file(os.fsencode(path), params)
+        if not self._model:
+            raise ToolFailed(f"llama.cpp cannot open {path}", "The file may be damaged: remove it and run again.")
+        self._vocab = llama.llama_model_get_vocab(self._model)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        library().llama_model_free(self._model)
+
+    def tokenize(self, text: str, *, special: bool, bos: bool = False) -> list[int]:
+        """Token ids of a text.
+
+        Args:
+            special: read spelled control tokens as such (prompts: yes, answers: no).
+            bos: let the vocabulary add its BOS if it adds one.
+        """
+        raw = text.encode()
+        room = len(raw) + 8
+        ids = (ctypes.c_int32 * room)()
+        count = library().llama_tokenize(self._vocab, raw, len(raw), ids, room, bos, special)
+        if count < 0:
+            raise ToolFailed(f"llama.cpp cannot tokenize {text[:60]!r}")
+        return list(ids[:count])
+
+    def is_end(self, token: int) -> bool:
+        """True if generation ends at this token."""
+        return bool(library().llama_vocab_is_eog(self._vocab, token))
+
+    def is_control(self, token: int) -> bool:
+        """True if the token is a CONTROL token: never shown, spelled only by the template."""
+        return bool(library().llama_vocab_is_control(self._vocab, token))
+
+    @property
+    def adds_bos(self) -> bool:
+        """True if the vocabulary puts a BOS before a prompt."""
+        return bool(library().llama_vocab_get_add_bos(self._vocab))
+
+    @property
+    def bos(self) -> int:
+        """The BOS id, -1 if none."""
+        return int(library().llama_vocab_bos(self._vocab))
+
+    @property
+    def tokens(self) -> int:
+        """Size of the vocabulary."""
+        return int(library().llama_vocab_n_tokens(self._vocab))
+
+    def logits(self, ids: Sequence[int], threads: int) -> NDArray[np.float32]:
+        """Logits after each token, float32, shape (len(ids), tokens)."""
+        import numpy as np
+
+        llama = library()
+        params = llama.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = max(len(ids), 32)
+        params.n_threads = params.n_threads_batch = threads
+        context = llama.llama_init_from_model(self._model, params)
+        if not context:
+            raise ToolFailed("llama.cpp cannot make a context for this model")
+        batch = llama.llama_batch_init(len(ids), 0, 1)
+        try:
+            for i, token in enumerate(ids):
+                batch.token[i], batch.pos[i] = token, i
+                batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = 1, 0, True
+            batch.n_tokens = len(ids)
+            if llama.llama_decode(context, batch) != 0:
+                raise ToolFailed("llama.cpp cannot evaluate this model")
+            rows = llama.llama_get_logits(context)
+            flat = np.ctypeslib.as_array(rows, shape=(len(ids), self.tokens))
+            return flat.astype(np.float32, copy=True)
+        finally:
+            llama.llama_batch_free(batch)
+            llama.llama_free(context)
+
+
+def convert(source: Path, out: Path, *, outtype: str = "bf16", vocab_only: bool = False, name: str = "") -> None:
+    """Turn a Hugging Face directory into a GGUF with llama.cpp's converter (a child process).
+
+    Raises:
+        ToolFailed: the converter's last words.
+    """
+    script = places.llama_cpp() / "convert_hf_to_gguf.py"
+    if not script.exists():
+        raise Missing("llama.cpp's converter is not on this machine", "Run: make setup")
+    command = [sys.executable, str(script), str(source), "--outfile", str(out), "--outtype", outtype]
+    command += ["--vocab-only"] if vocab_only else []
+    command += ["--model-name", name] if name else []
+    run = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        preexec_fn=tied(),
+        env={**os.environ, "NO_LOCAL_GGUF": "", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    if run.returncode != 0 or not out.exists():
+        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+        raise ToolFailed(f"llama.cpp's converter failed on {source.name}: {last}")
+
+
+def quantization_types() -> dict[str, int]:
+    """llama.cpp's names of quantized types (`Q8_0`) and their numbers."""
+    prefix = "LLAMA_FTYPE_MOSTLY_"
+    llama = library()
+    found = {n.removeprefix(prefix): int(getattr(llama, n)) for n in dir(llama) if n.startswith(prefix)}
+    return {**found, "F32": int(llama.LLAMA_FTYPE_ALL_F32)}
+
+
+def quantize(source: Path, out: Path, scheme: str, threads: int) -> None:
+    """Quantize a 16-bit GGUF; `scheme` is one of `quantization_types()`.
+
+    Raises:
+        ToolFailed: llama.cpp refused (it prints why into the stage's log).
+    """
+    llama = library()
+    params = llama.llama_model_quantize_default_params()
+    params.ftype = quantization_types()[scheme]
+    params.nthread = threads
+    if llama.llama_model_quantize(os.fsencode(source), os.fsencode(out), ctypes.byref(params)) != 0:
+        raise ToolFailed(f"llama.cpp cannot quantize this model to {scheme}", "Try --quantize Q8_0.")
