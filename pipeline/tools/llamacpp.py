@@ -59,7 +59,9 @@ class Model:
         params.n_gpu_layers = 0
         self._model = llama.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
-            raise ToolFailed(f"llama.cpp cannot open {path}", "The file may be damaged: remove it and run again.")
+            raise ToolFailed(
+                f"llama.cpp cannot open {path}", "The file may be damaged: remove it and run again."
+            )
         self._vocab = llama.llama_model_get_vocab(self._model)
 
     def __enter__(self) -> Self:
@@ -133,7 +135,9 @@ class Model:
             llama.llama_free(context)
 
 
-def convert(source: Path, out: Path, *, outtype: str = "bf16", vocab_only: bool = False, name: str = "") -> None:
+def convert(
+    source: Path, out: Path, *, outtype: str = "bf16", vocab_only: bool = False, name: str = ""
+) -> None:
     """Turn a Hugging Face directory into a GGUF with llama.cpp's converter (a child process).
 
     Raises:
@@ -142,7 +146,15 @@ def convert(source: Path, out: Path, *, outtype: str = "bf16", vocab_only: bool 
     script = places.llama_cpp() / "convert_hf_to_gguf.py"
     if not script.exists():
         raise Missing("llama.cpp's converter is not on this machine", "Run: make setup")
-    command = [sys.executable, str(script), str(source), "--outfile", str(out), "--outtype", outtype]
+    command = [
+        sys.executable,
+        str(script),
+        str(source),
+        "--outfile",
+        str(out),
+        "--outtype",
+        outtype,
+    ]
     command += ["--vocab-only"] if vocab_only else []
     command += ["--model-name", name] if name else []
     run = subprocess.run(
@@ -150,7 +162,12 @@ def convert(source: Path, out: Path, *, outtype: str = "bf16", vocab_only: bool 
         capture_output=True,
         text=True,
         preexec_fn=tied(),
-        env={**os.environ, "NO_LOCAL_GGUF": "", "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "NO_LOCAL_GGUF": "",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
     )
     if run.returncode != 0 or not out.exists():
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
@@ -161,7 +178,9 @@ def quantization_types() -> dict[str, int]:
     """llama.cpp's names of quantized types (`Q8_0`) and their numbers."""
     prefix = "LLAMA_FTYPE_MOSTLY_"
     llama = library()
-    found = {n.removeprefix(prefix): int(getattr(llama, n)) for n in dir(llama) if n.startswith(prefix)}
+    found = {
+        n.removeprefix(prefix): int(getattr(llama, n)) for n in dir(llama) if n.startswith(prefix)
+    }
     return {**found, "F32": int(llama.LLAMA_FTYPE_ALL_F32)}
 
 
@@ -176,4 +195,6 @@ def quantize(source: Path, out: Path, scheme: str, threads: int) -> None:
     params.ftype = quantization_types()[scheme]
     params.nthread = threads
     if llama.llama_model_quantize(os.fsencode(source), os.fsencode(out), ctypes.byref(params)) != 0:
-        raise ToolFailed(f"llama.cpp cannot quantize this model to {scheme}", "Try --quantize Q8_0.")
+        raise ToolFailed(
+            f"llama.cpp cannot quantize this model to {scheme}", "Try --quantize Q8_0."
+        )
