@@ -1,0 +1,40 @@
+"""What every test gets: a store of its own, and the tiny base on request."""
+
+from pathlib import Path
+
+import pytest
+from tiny import tiny_base_directory
+
+from pipeline import places
+from pipeline.artifacts import Base
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store; the cache of built tools stays the machine's own."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("SPECIALIST_HOME", str(folder / "store"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(folder / "data"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    return places.home()
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random Hugging Face directory, made once. Read it, never write to it."""
+    return tiny_base_directory(tmp_path_factory.mktemp("tiny") / "tiny-random")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
+    """The base that `fetch` makes of it, made once. Read it, never write to it."""
+    from pipeline.reference import resolve
+    from pipeline.settings import Fetch
+    from pipeline.stage import Where
+    from pipeline.stages import fetch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECIALIST_HOME", str(tmp_path_factory.mktemp("store")))
+        reference = resolve(str(tiny_directory), Path("/"))
+        out = tmp_path_factory.mktemp("tiny-base")
+        return fetch.run(out, Fetch(), reference, where=Where())
