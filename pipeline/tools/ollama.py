@@ -1,0 +1,290 @@
+"""The door to Ollama: its HTTP interface, for what a release needs of it.
+
+Not Ollama's Python client, which has no HEAD for blobs, cannot ask for the rendered prompt and
+drops fields of the answers that the proof reads. Only a server on this machine is ever called, and
+proxies of the environment are ignored. Foreign errors become ours in wire.py.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+from pipeline.errors import Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.names import same
+from pipeline.stage import Progress
+from pipeline.tools.host import Address
+from pipeline.tools.wire import RESTART, WentAway, door, failure, mapping, needed, refused
+from pipeline.values import Conversation
+
+Report = Callable[[Progress], None]
+
+# Every sampler option said, so that no default of the server's or the model's own takes part.
+GREEDY: dict[str, float | int] = {
+    "temperature": 0,
+    "top_k": 1,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repeat_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "seed": 0,
+}
+_CHUNK = 1 << 20  # bytes sent at once
+_TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a large model loads, copies or answers for minutes
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer of a model."""
+
+    text: str
+    reason: str
+    """`stop` where the model ended it, `length` where the limit did."""
+    prompt_tokens: int
+    answer_tokens: int
+
+
+class Ollama:
+    """An Ollama server on this machine. Use as a context manager, or `close` it."""
+
+    def __init__(self, address: Address, timeout: httpx.Timeout = _TIMEOUT) -> None:
+        self.address = address
+        self._http = httpx.Client(base_url=address.url, timeout=timeout, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def version(self) -> str:
+        """The server's version: for records, never to decide by."""
+        return needed(self._get("/api/version"), "version", str, "/api/version")
+
+    def tags(self) -> dict[str, str]:
+        """The models that it has: full name to digest of the manifest."""
+        models = needed(self._get("/api/tags"), "models", list, "/api/tags")
+        return {
+            needed(m, "name", str, "/api/tags"): needed(m, "digest", str, "/api/tags")
+            for m in models
+        }
+
+    def digest(self, name: str) -> str | None:
+        """Digest of a model's manifest, None if there is no such model."""
+        return next((found for known, found in self.tags().items() if same(known, name)), None)
+
+    def exists(self, name: str) -> bool:
+        """True if it has a model of this name, in any case of the letters."""
+        return self.digest(name) is not None
+
+    def show(self, name: str, *, verbose: bool = False) -> dict[str, Any]:
+        """What it knows of a model: `template`, `modelfile`, `system`, `model_info` and more."""
+        return self._post("/api/show", {"model": name, "verbose": verbose})
+
+    def has_blob(self, digest: str) -> bool:
+        """True if it holds the file with this sha256 (hex)."""
+        with door("asking for a file"):
+            answer = self._http.head(f"/api/blobs/sha256:{digest}")
+            if answer.status_code != 404:
+                refused(answer, "asking for a file")
+            return answer.status_code == 200
+
+    def upload(self, path: Path, digest: str, report: Report) -> None:
+        """Give it a file, unless it has it.
+
+        Args:
+            digest: sha256 (hex) of the file.
+
+        Raises:
+            Missing, ToolFailed: it went away in the middle, or refused the file (disk full).
+        """
+        for last in (False, True):
+            if self.has_blob(digest):
+                return
+            try:
+                return self._send(path, digest, report)
+            except WentAway:  # also where someone else was faster: it hangs up without reading
+                if last or not self._answers():
+                    raise
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.version())
+        except PipelineError:
+            return False
+
+    def _send(self, path: Path, digest: str, report: Report) -> None:
+        size, doing = path.stat().st_size, "uploading the model"
+
+        def chunks() -> Iterator[bytes]:
+            done = 0
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+                    done += len(chunk)
+                    report(Progress(done, size, doing))
+
+        with door(doing):
+            answer = self._http.post(
+                f"/api/blobs/sha256:{digest}",
+                content=chunks(),
+                headers={"Content-Length": str(size)},
+            )
+            refused(answer, doing)
+
+    def create(
+        self,
+        name: str,
+        digest: str,
+        *,
+        system: str = "",
+        parameters: Mapping[str, Any] | None = None,
+        license: str = "",
+        report: Report = lambda progress: None,
+    ) -> None:
+        """Make a model of an uploaded GGUF.
+
+        Args:
+            digest: sha256 (hex) of the GGUF.
+
+        Raises:
+            ToolFailed: it refused or broke off.
+            ProofFailed: it put a template of its own in place of the model's.
+        """
+        body: dict[str, Any] = {"model": name, "files": {"model.gguf": f"sha256:{digest}"}}
+        body |= {"system": system} if system else {}
+        body |= {"parameters": dict(parameters)} if parameters else {}
+        body |= {"license": license} if license else {}
+        statuses = list(self._statuses(f"registering {name}", body, report))
+        if "success" not in statuses:
+            raise ToolFailed(f"Ollama broke off while registering {name}", RESTART)
+        guessed = [status for status in statuses if "autodetected template" in status]
+        if guessed:
+            self.delete(name)
+            raise ProofFailed(
+                f"Ollama would serve {name} with a template of its own: {guessed[0]}",
+                "The base's template lacks the comment that tells it apart: run with a new store.",
+            )
+
+    def _statuses(self, doing: str, body: Mapping[str, Any], report: Report) -> Iterator[str]:
+        with door(doing), self._http.stream("POST", "/api/create", json=body) as answer:
+            if answer.is_error:
+                answer.read()
+                refused(answer, doing)
+            for line in answer.iter_lines():
+                row = mapping(json.loads(line), "/api/create")
+                if "error" in row:
+                    raise failure(doing, str(row["error"]))
+                if row.get("total"):
+                    report(Progress(row.get("completed", 0), row["total"], doing))
+                yield str(row.get("status", ""))
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name."""
+        self._post("/api/copy", {"source": source, "destination": destination}, empty=True)
+
+    def delete(self, name: str) -> None:
+        """Remove a name, and the files that no other name uses."""
+        with door(f"removing {name}"):
+            answer = self._http.request("DELETE", "/api/delete", json={"model": name})
+            refused(answer, f"removing {name}")
+
+    def chat(
+        self,
+        name: str,
+        messages: Conversation,
+        *,
+        limit: int,
+        options: Mapping[str, Any] | None = None,
+    ) -> Reply:
+        """The greedy answer to a conversation.
+
+        Args:
+            limit: most tokens of the answer.
+
+        Raises:
+            ProofFailed: the reply lacks what the proof reads.
+        """
+        wanted = {**GREEDY, **(options or {}), "num_predict": limit}
+        got = self._post("/api/chat", _question(name, messages, wanted))
+        if got.get("done") is not True:
+            raise ProofFailed(f"{name} did not finish its answer", RESTART)
+        message = needed(got, "message", dict, "/api/chat")
+        return Reply(
+            text=needed(message, "content", str, "/api/chat"),
+            reason=needed(got, "done_reason", str, "/api/chat"),
+            prompt_tokens=needed(got, "prompt_eval_count", int, "/api/chat"),
+            answer_tokens=needed(got, "eval_count", int, "/api/chat"),
+        )
+
+    def render(
+        self, name: str, messages: Conversation, options: Mapping[str, Any] | None = None
+    ) -> str:
+        """The prompt that it makes of a conversation (without the BOS that it adds as an id).
+
+        Raises:
+            ProofFailed: it does not say.
+        """
+        body = _question(name, messages, {**GREEDY, **(options or {})})
+        got = self._post("/api/chat", {**body, "_debug_render_only": True})
+        info = needed(got, "_debug_info", dict, "/api/chat")
+        return needed(info, "rendered_template", str, "/api/chat")
+
+    def unload(self, name: str) -> None:
+        """Take a model out of memory."""
+        self._post("/api/generate", {"model": name, "keep_alive": 0, "stream": False})
+
+    def stored_blob(self, name: str) -> Path:
+        """The GGUF that it serves for a name, as it lies on this machine.
+
+        Raises:
+            Missing: it lies where we cannot read it, so that nothing could be proven.
+        """
+        text = needed(self.show(name), "modelfile", str, "/api/show")
+        found = re.search(r"^FROM (.*sha256[-:][0-9a-f]{64})\s*$", text, flags=re.MULTILINE)
+        if not found:
+            raise ProofFailed(f"Ollama does not say which file it serves for {name}", RESTART)
+        path = Path(found[1].strip().strip('"'))
+        try:
+            with path.open("rb"):
+                return path
+        except PermissionError as error:
+            raise Missing(
+                f"Ollama keeps its models where you may not read them: {path.parent}",
+                "Join its group and log in again: sudo usermod -aG ollama $USER",
+            ) from error
+        except OSError as error:
+            raise Missing(
+                f"Ollama's model file is not on this machine's disk: {path}",
+                "It runs in a container or on the Windows side: stop it, unset OLLAMA_HOST, "
+                "and run again with an Ollama of this machine.",
+            ) from error
+
+    def _get(self, path: str) -> dict[str, Any]:
+        with door(path):
+            answer = self._http.get(path)
+            refused(answer, path)
+            return mapping(answer.json(), path)
+
+    def _post(self, path: str, body: Mapping[str, Any], *, empty: bool = False) -> dict[str, Any]:
+        with door(path):
+            answer = self._http.post(path, json=body)
+            refused(answer, path)
+            return {} if empty else mapping(answer.json(), path)
+
+
+def _question(name: str, messages: Conversation, options: Mapping[str, Any]) -> dict[str, Any]:
+    flags = {"stream": False, "think": False, "truncate": False}
+    return {"model": name, "messages": messages, "options": dict(options), **flags}

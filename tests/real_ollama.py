@@ -1,0 +1,69 @@
+"""The real Ollama, started for tests: a free port, a home and a model store of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from pipeline import places
+from pipeline.tools.children import tied
+from pipeline.tools.host import Address
+
+
+def binary() -> str:
+    """The installed `ollama`, else the one that the set-up built."""
+    return shutil.which("ollama") or str(places.ollama_built())
+
+
+def environment(folder: Path, address: Address) -> dict[str, str]:
+    """What keeps it away from the user's own."""
+    return {
+        **os.environ,
+        "HOME": str(folder),
+        "OLLAMA_MODELS": str(folder / "models"),
+        "OLLAMA_HOST": address.netloc,
+        "OLLAMA_NO_CLOUD": "1",
+        "OLLAMA_NOPRUNE": "1",
+    }
+
+
+@contextmanager
+def serving(folder: Path) -> Iterator[Address]:
+    """An Ollama that runs until the block ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = Address("127.0.0.1", free.getsockname()[1])
+    with (folder / "ollama.log").open("wb") as log:
+        server = subprocess.Popen(
+            [binary(), "serve"],
+            env=environment(folder, address),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            preexec_fn=tied(),
+        )
+    try:
+        _wait(address, server, folder / "ollama.log")
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait(address: Address, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        try:
+            httpx.get(f"{address.url}/api/version", trust_env=False)
+            return
+        except httpx.TransportError:
+            assert server.poll() is None, log.read_text()[-2000:]
+            time.sleep(0.1)
+    raise AssertionError(f"Ollama does not answer: {log.read_text()[-2000:]}")
