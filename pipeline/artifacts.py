@@ -6,8 +6,9 @@ made elsewhere is the same artifact. `path` is where it lies on this machine and
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -88,8 +89,8 @@ class Dataset(Artifact):
     """Token ids and labels per sequence, and the conversations they come from.
 
     Files: train.jsonl, validation.jsonl, test.jsonl; a line is
-    {"line": int, "messages": [...], "sequences": [{"ids": [int], "labels": [int]}]},
-    labels as in torch: -100 is not trained.
+    {"messages": [...], "sequences": [{"ids": [int], "labels": [int]}]}, SYSTEM in front where it
+    applies, labels as in torch: -100 is not trained.
     """
 
     FILES = ("train.jsonl", "validation.jsonl", "test.jsonl")
@@ -106,6 +107,11 @@ class Dataset(Artifact):
     """Tokens of the longest trained answer, its end-of-turn included."""
     uses_system: bool
     """True if the Modelfile's SYSTEM went to at least one row."""
+
+    def part(self, name: str) -> list[dict[str, Any]]:
+        """The rows of `train`, `validation` or `test`, as the files hold them."""
+        with (self.path / f"{name}.jsonl").open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
 
 
 class Adapter(Artifact):

@@ -1,8 +1,24 @@
-"""Every choice that decides what is made: one frozen value a stage, part of its key."""
+"""Every choice that decides what is made: one frozen value a stage, part of its key.
+
+`settings` resolves what the user left open ("auto") before anything is hashed; it is a pure
+function of the spec, of the data file's statistics and of cheap facts of the base. Why the
+formulas are as they are: DECISIONS.md, "automatic settings".
+"""
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
+
+from pipeline.conversations import Statistics
+from pipeline.reference import Reference
+from pipeline.spec import Spec
+
+CHARACTERS_PER_TOKEN = 4  # of English; only sizes and times are estimated with it
+WITHOUT_VALIDATION = 40  # rows; below, a tenth of them would say nothing
+BILLION = 1_000_000_000
 
 
 class Settings(BaseModel):
@@ -13,3 +29,104 @@ class Settings(BaseModel):
 
 class Fetch(Settings):
     """Nothing to choose: a base is what it is."""
+
+
+class Prepare(Settings):
+    """How conversations become token ids."""
+
+    system: str
+    """Goes to rows without a system turn; '' for none."""
+    skip_long: bool
+    """Leave out rows longer than the context instead of refusing them."""
+
+
+class Tune(Settings):
+    """How the adapter is trained."""
+
+    epochs: int
+    """At most so many; with a validation part, training stops when its loss rises."""
+    learning_rate: float
+    """Peak, after the warm-up; falls to a tenth of it by a cosine."""
+    rank: int
+    """Of the two LoRA factors."""
+    alpha: int
+    """The update is scaled by alpha / rank."""
+    batch: int
+    """Sequences per step."""
+    load: Literal["16-bit", "4-bit"]
+    """How the frozen weights are held; 4-bit where 16 bit does not fit the GPU."""
+    seed: int
+
+
+class Pack(Settings):
+    """How the merged model is stored."""
+
+    quantization: str
+    """llama.cpp's name of the type."""
+
+
+class Chosen(Settings):
+    """All settings of one run."""
+
+    fetch: Fetch
+    prepare: Prepare
+    tune: Tune
+    pack: Pack
+
+
+def settings(
+    spec: Spec, statistics: Statistics, reference: Reference, gpu_bytes: int | None = None
+) -> Chosen:
+    """Resolve every `auto`.
+
+    Args:
+        statistics: of the whole data file.
+        gpu_bytes: total memory of the GPU, None on a CPU.
+    """
+    tune = spec.tune
+    batch = tune.batch or (4 if statistics.rows < 100 else 8)
+    rank = tune.rank or 16
+    return Chosen(
+        fetch=Fetch(),
+        prepare=Prepare(
+            system=spec.system if statistics.without_system else "", skip_long=spec.data.skip_long
+        ),
+        tune=Tune(
+            epochs=tune.epochs or _epochs(statistics.rows, batch),
+            learning_rate=tune.learning_rate or _learning_rate(reference.parameters),
+            rank=rank,
+            alpha=tune.alpha or rank,
+            batch=batch,
+            load=tune.load or _load(reference.parameters, gpu_bytes),
+            seed=tune.seed,
+        ),
+        pack=Pack(quantization=_quantization(spec.pack.quantization, reference.parameters)),
+    )
+
+
+def _epochs(rows: int, batch: int) -> int:
+    """Enough for about 120 steps, 3 to 10 passes; few rows are read more often.
+
+    Below 40 rows nothing watches the loss, so that the number is what is done.
+    """
+    steps_a_pass = max(1, math.ceil(rows * (0.8 if rows >= WITHOUT_VALIDATION else 1) / batch))
+    return min(10, max(3, round(120 / steps_a_pass)))
+
+
+def _learning_rate(parameters: int) -> float:
+    """1e-3 at 135 million parameters, falling with the cube root of the size, 2e-4 at least."""
+    return float(f"{max(2e-4, 1e-3 * min(1.0, (135e6 / parameters)) ** (1 / 3)):.1e}")
+
+
+def _load(parameters: int, gpu_bytes: int | None) -> Literal["16-bit", "4-bit"]:
+    """4-bit where two bytes a weight take more than 70 % of the GPU: the rest is for activations."""
+    if gpu_bytes is None or parameters * 2 <= 0.7 * gpu_bytes:
+        return "16-bit"
+    return "4-bit"
+
+
+def _quantization(wanted: str, parameters: int) -> str:
+    """Small models are hurt visibly by 4 bits: Q8_0 below a billion parameters."""
+    if wanted != "auto":
+        return wanted
+    return "Q8_0" if parameters < BILLION else "Q4_K_M"

@@ -51,7 +51,9 @@ class Stage(Generic[A]):
     version: int
     makes: type[A]
     pinned: tuple[str, ...] = ()
-    """Versions of foreign tools that decide the bytes, part of the key (llama.cpp's for fetch and pack)."""
+    """Versions of foreign tools that decide the bytes, part of the key (llama.cpp's for fetch, pack)."""
+    resumes: bool = False
+    """Goes on in the draft of a run that was killed; else a draft is thrown away."""
 
     def parts(self, settings: BaseModel, *inputs: Artifact | BaseModel) -> dict[str, object]:
         """What the key is made of, by name, so that `plan` can say what differs."""

@@ -1,0 +1,212 @@
+"""What `make` would do: each stage ready, or what differs from the last time; how long it takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.conversations import Source
+from pipeline.reference import Reference, resolve
+from pipeline.settings import CHARACTERS_PER_TOKEN, Chosen, settings
+from pipeline.spec import Spec
+from pipeline.stage import Stage
+from pipeline.stages import fetch, pack, prepare, tune
+from pipeline.store import Store
+from pipeline.view import duration
+
+TOKENS_PER_SECOND = 200.0  # of a CPU of 2 cores with 135 million parameters: until it was measured
+MARKERS = 12  # tokens that a chat template puts around a turn, about
+SECONDS = {"fetch": 45.0, "prepare": 5.0, "pack": 40.0}  # with the embedded base, until measured
+
+
+class Step(BaseModel):
+    """One stage of the plan."""
+
+    model_config = ConfigDict(frozen=True)
+    stage: str
+    state: Literal["ready", "runs"]
+    why: str
+    """What differs from the last time, in words; '' if ready."""
+    seconds: float
+    """Expected; 0 if ready."""
+
+
+class Plan(BaseModel):
+    """All stages with the settings that they would get."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    base: str
+    settings: Chosen
+    steps: list[Step]
+    seconds: float
+    notes: list[str]
+
+
+def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Plan:
+    """Look up every stage; nothing is made."""
+    reference = resolve(spec.base, spec.beside)
+    chosen = settings(spec, source.statistics, reference, gpu_bytes)
+    guess = _Guess(store, reference, source, chosen)
+    steps: list[Step] = []
+    notes: list[str] = []
+    inputs: list[Any] | None = [reference]
+    base = _step(store, fetch.STAGE, chosen.fetch, inputs, steps, guess, notes)
+    data = _step(
+        store, prepare.STAGE, chosen.prepare, [base, source] if base else None, steps, guess, notes
+    )
+    adapter = _step(
+        store, tune.STAGE, chosen.tune, [base, data] if base and data else None, steps, guess, notes
+    )
+    ready = [base, adapter, data] if base and adapter and data else None
+    _step(store, pack.STAGE, chosen.pack, ready, steps, guess, notes)
+    return Plan(
+        name=spec.name,
+        base=reference.name,
+        settings=chosen,
+        steps=steps,
+        seconds=sum(step.seconds for step in steps),
+        notes=notes,
+    )
+
+
+def _step(
+    store: Store,
+    stage: Stage[Any],
+    wanted: BaseModel,
+    inputs: list[Any] | None,
+    steps: list[Step],
+    guess: _Guess,
+    notes: list[str],
+) -> Any:
+    """Append the stage's line; its artifact if it is ready."""
+    found = store.find(stage, wanted, *inputs) if inputs is not None else None
+    if found is not None:
+        steps.append(Step(stage=stage.name, state="ready", why="", seconds=0))
+        notes += _older(stage.name, found.path)
+        return found
+    if inputs is None:
+        changed = [step.stage for step in steps if step.state == "runs"]
+        why = f"uses what {changed[-1]} makes"
+    else:
+        why = _difference(store, stage, wanted, inputs)
+    steps.append(
+        Step(stage=stage.name, state="runs", why=why, seconds=round(guess.seconds(stage), 1))
+    )
+    return None
+
+
+def _difference(store: Store, stage: Stage[Any], wanted: BaseModel, inputs: list[Any]) -> str:
+    """What differs from the finished directory that comes closest."""
+    now = _flat(stage.parts(wanted, *inputs))
+    closest: list[str] | None = None
+    for _, record in store.records(stage):
+        then = _flat(record["key"])
+        different = [
+            f"{name}: {_short(then.get(name))} → {_short(now.get(name))}"
+            for name in sorted(now.keys() | then.keys())
+            if now.get(name) != then.get(name)
+        ]
+        if closest is None or len(different) < len(closest):
+            closest = different
+    if closest is None:
+        return "never made"
+    names = ", ".join(closest)
+    return names or "made before, and removed since"
+
+
+def _flat(parts: dict[str, Any]) -> dict[str, Any]:
+    """The key's parts with names that people know."""
+    inputs = {
+        f"input {kind}": digest
+        for kind, digest in zip(_INPUTS[parts["stage"]], parts["inputs"], strict=True)
+    }
+    return {
+        **parts["settings"],
+        **inputs,
+        "version of the stage": parts["version"],
+        "llama.cpp": parts["pinned"] or None,
+    }
+
+
+_INPUTS = {
+    "fetch": ("base",),
+    "prepare": ("base", "data"),
+    "tune": ("base", "data"),
+    "pack": ("base", "adapter", "data"),
+}
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    if len(text) == 64:  # a digest
+        return text[:8]
+    return text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def _older(stage: str, path: Path) -> list[str]:
+    """`made with older X`, from the record."""
+    from importlib import metadata
+
+    from pipeline.values import read_json
+
+    made = read_json(path / "record.json")["made"]["versions"]
+    return [
+        f"{stage} was made with {name} {version}, installed is {now}"
+        for name, version in made.items()
+        if (now := metadata.version(name)) != version
+    ]
+
+
+class _Guess:
+    """How long stages will take: as measured on this machine before, else a plain estimate."""
+
+    def __init__(self, store: Store, reference: Reference, source: Source, chosen: Chosen) -> None:
+        self.store, self.reference, self.source, self.chosen = store, reference, source, chosen
+
+    def seconds(self, stage: Stage[Any]) -> float:
+        """Seconds that this stage is expected to take."""
+        if stage.name != "tune":
+            measured = next((r["made"]["seconds"] for _, r in self.store.records(stage)), None)
+            return float(
+                measured or SECONDS[stage.name] * max(1, self.reference.parameters / 135e6)
+            )
+        statistics = self.source.statistics
+        tokens = statistics.characters / CHARACTERS_PER_TOKEN + MARKERS * 2 * statistics.answers
+        tokens += statistics.without_system * len(self.chosen.prepare.system) / CHARACTERS_PER_TOKEN
+        return 30 + tokens * self.chosen.tune.epochs / self._pace()
+
+    def _pace(self) -> float:
+        for path, record in self.store.records(tune.STAGE):
+            base = record["key"]["inputs"][0]
+            measured = float(record["artifact"]["tokens_per_second"])
+            if measured and self._same_base(base):
+                return measured
+        return TOKENS_PER_SECOND * 135e6 / self.reference.parameters
+
+    def _same_base(self, digest: str) -> bool:
+        base = self.store.find(fetch.STAGE, self.chosen.fetch, self.reference)
+        return base is not None and base.digest == digest
+
+
+def text(made: Plan) -> str:
+    """The plan for people."""
+    lines = [f"{made.name} from {made.base}"]
+    for step in made.steps:
+        if step.state == "ready":
+            lines.append(f"  {step.stage:<9} ready")
+        else:
+            lines.append(f"  {step.stage:<9} runs, about {duration(step.seconds)}: {step.why}")
+    lines.append("settings")
+    for table in ("prepare", "tune", "pack"):
+        values = getattr(made.settings, table).model_dump()
+        lines += [f"  {table}.{key} = {_short(value)}" for key, value in values.items()]
+    lines += made.notes
+    lines.append(
+        f"about {duration(made.seconds)} in all, then the release"
+        if made.seconds
+        else "nothing to make; the release is checked against Ollama"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,183 @@
+"""What the user wants: a Modelfile, a toml beside it, and `--set`, as one frozen value.
+
+Every field has a sentence under it: `specialist init` prints them into the starter toml.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline import modelfile, names
+from pipeline.errors import BadInput
+
+DEFAULT_BASE = "embedded:smollm2-135m-instruct"
+Parameters = dict[str, str | int | float | bool | list[str]]
+
+
+class Table(BaseModel):
+    """One table of the toml: every key optional, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataTable(Table):
+    """[data]: which rows are used."""
+
+    skip_long: bool = Field(
+        False, description="Leave out rows longer than the base's context instead of refusing them."
+    )
+
+
+class TuneTable(Table):
+    """[tune]: how the adapter is trained; what is left out is chosen for the data and the base."""
+
+    epochs: int | None = Field(None, ge=1, le=100, description="Passes over the data at most.")
+    learning_rate: float | None = Field(
+        None, gt=0, le=0.1, description="Peak learning rate, for example 5e-4."
+    )
+    rank: int | None = Field(None, ge=1, le=512, description="Rank of the LoRA factors.")
+    alpha: int | None = Field(
+        None,
+        ge=1,
+        le=1024,
+        description="The update is scaled by alpha / rank; the rank if left out.",
+    )
+    batch: int | None = Field(None, ge=1, le=1024, description="Conversations per step.")
+    load: Literal["16-bit", "4-bit"] | None = Field(
+        None, description="How the base is held in a GPU's memory."
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Another seed gives another shuffle.")
+
+
+class PackTable(Table):
+    """[pack]: how the finished model is stored."""
+
+    quantization: str = Field(
+        "auto",
+        description="A type of llama.cpp such as Q8_0 or Q4_K_M; auto chooses by the base's size.",
+    )
+
+
+TABLES: dict[str, type[Table]] = {"data": DataTable, "tune": TuneTable, "pack": PackTable}
+
+
+class Spec(BaseModel):
+    """A specialist as the user wants it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    base: str
+    """FROM, or --base."""
+    beside: Path
+    """Folder that a relative FROM is looked up in; no part of any key."""
+    system: str
+    parameters: Parameters
+    license: str
+    data: DataTable
+    tune: TuneTable
+    pack: PackTable
+
+
+def read(
+    name: str,
+    folder: Path,
+    *,
+    base: str | None = None,
+    sets: tuple[str, ...] = (),
+    quantize: str | None = None,
+    skip_long: bool = False,
+) -> Spec:
+    """The spec of NAME from `folder`/NAME.Modelfile and NAME.toml (both optional) and flags.
+
+    Args:
+        base: overrides FROM; a path in it is looked up in the working directory.
+        sets: `tune.epochs=3` and the like; they win over the toml.
+
+    Raises:
+        BadInput: with file, line or flag, and what is allowed.
+    """
+    names.check_name(name)
+    path = folder / f"{name}.Modelfile"
+    written = modelfile.read(path) if path.exists() else None
+    tables = _toml(folder / f"{name}.toml")
+    for text in sets:
+        table, key, value = _set(text)
+        tables.setdefault(table, {})[key] = value
+    if quantize:
+        tables.setdefault("pack", {})["quantization"] = quantize
+    if skip_long:
+        tables.setdefault("data", {})["skip_long"] = True
+    chosen = base or (written.base if written else DEFAULT_BASE)
+    names.check_differs(name, chosen)
+    return Spec(
+        name=name,
+        base=chosen,
+        beside=Path.cwd() if base or not written else folder.absolute(),
+        system=written.system if written else "",
+        parameters=written.parameters if written else {},
+        license=written.license if written else "",
+        data=_table("data", tables, DataTable),
+        tune=_table("tune", tables, TuneTable),
+        pack=_table("pack", tables, PackTable),
+    )
+
+
+def _toml(path: Path) -> dict[str, dict[str, Any]]:
+    """The tables of the toml, their names checked."""
+    if not path.exists():
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: {error}", "Mend this line of the file.") from error
+    for table, keys in tables.items():
+        if table not in TABLES or not isinstance(keys, dict):
+            raise BadInput(
+                f"{path}: unknown {'table' if isinstance(keys, dict) else 'key'} {table!r}",
+                f"Tables are {', '.join(f'[{name}]' for name in TABLES)}.",
+            )
+        for key in keys:
+            _check_key(f"{path}: [{table}]", table, key)
+    return tables
+
+
+def _set(text: str) -> tuple[str, str, Any]:
+    """`tune.epochs=3` as table, key and value."""
+    path, equals, value = text.partition("=")
+    table, dot, key = path.strip().partition(".")
+    if not equals or not dot:
+        raise BadInput(
+            f"--set {text}: not of the form table.key=value", "As in: --set tune.epochs=3"
+        )
+    if table not in TABLES:
+        raise BadInput(f"--set {text}: unknown table {table!r}", f"Tables: {', '.join(TABLES)}.")
+    _check_key(f"--set {text}:", table, key)
+    return table, key, value.strip()
+
+
+def _check_key(where: str, table: str, key: str) -> None:
+    known = list(TABLES[table].model_fields)
+    if key not in known:
+        close = difflib.get_close_matches(key, known, n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        raise BadInput(
+            f"{where} unknown key {key!r}", f"{hint}Keys of [{table}]: {', '.join(known)}."
+        )
+
+
+def _table(name: str, tables: dict[str, dict[str, Any]], kind: type[Any]) -> Any:
+    """The table as a value; a wrong type or range named as the user wrote it."""
+    try:
+        return kind.model_validate(tables.get(name, {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([name, *map(str, first["loc"])])
+        raise BadInput(
+            f"{key} = {first['input']!r}: {first['msg']}",
+            str(kind.model_fields[str(first["loc"][0])].description),
+        ) from error

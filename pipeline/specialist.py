@@ -1,0 +1,39 @@
+"""The chain: from a spec and a file of conversations to everything that a release registers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline import modelfile
+from pipeline.artifacts import Base, Specialist
+from pipeline.conversations import Source
+from pipeline.reference import Reference, resolve
+from pipeline.settings import Chosen, settings
+from pipeline.spec import Spec
+from pipeline.stages import fetch, pack, prepare, tune
+from pipeline.store import Store
+
+
+def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Specialist:
+    """Every stage in order; what was made before is not made again.
+
+    Raises:
+        PipelineError: what a stage raised.
+    """
+    reference = resolve(spec.base, spec.beside)
+    chosen = settings(spec, source.statistics, reference, gpu_bytes)
+    base = store.do(fetch.STAGE, chosen.fetch, reference)
+    data = store.do(prepare.STAGE, chosen.prepare, base, source)
+    context = modelfile.context_length(data.longest, base.context, spec.parameters.get("num_ctx"))
+    adapter = store.do(tune.STAGE, chosen.tune, base, data)
+    gguf = store.do(pack.STAGE, chosen.pack, base, adapter, data)
+    return Specialist(
+        name=spec.name,
+        base=base,
+        data=data,
+        adapter=adapter,
+        gguf=gguf,
+        system=spec.system,
+        parameters={**spec.parameters, "num_ctx": context},
+        license="\n\n".join(filter(None, [spec.license, base.license])),
+    )

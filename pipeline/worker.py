@@ -1,0 +1,167 @@
+"""The process that makes one stage directory: `python -m pipeline.worker FD`, a job on stdin.
+
+It holds the key's lock while it writes, seals the directory (record last, then one rename), and
+sends progress and its error as JSON lines to file descriptor FD.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from pipeline.errors import PipelineError, ToolFailed
+from pipeline.stage import Progress, Stage, Where
+from pipeline.values import write_json
+
+RECORDED = ("torch", "transformers", "unsloth", "trl", "peft", "gguf")
+NEARLY_FULL = 64 << 20  # bytes: with less than this left, a failed write means a full disk
+
+
+def main() -> int:
+    """Run the job; 0 if the finished directory is there."""
+    send = _sender(int(sys.argv[1]))
+    job = json.loads(sys.stdin.buffer.read())
+    root = Path(job["root"])
+    try:
+        _make(job, root, send)
+    except PipelineError as error:
+        send(error=_as_event(type(error).__name__, error.what, error.next_step))
+        return 1
+    except Exception as error:
+        if _disk_is_full(error, root):
+            send(error=_full(root))
+        else:
+            send(error=_as_event("", traceback.format_exc(), ""))
+        return 1
+    return 0
+
+
+def _make(job: dict[str, Any], root: Path, send: Callable[..., None]) -> None:
+    """Make one stage directory under its lock, unless another process has just made it."""
+    module = importlib.import_module(f"pipeline.stages.{job['stage']}")
+    stage: Stage[Any] = module.STAGE
+    final = root / f"{stage.name}-{job['key']}"
+    where = Where(
+        device=job["device"],
+        threads=job["threads"],
+        report=lambda progress: send(progress=asdict(progress)),
+        say=lambda line: send(say=line),
+    )
+    with _locked(root / f"{final.name}.lock", where):
+        if (final / "record.json").exists():
+            return
+        draft = root / f"{final.name}.draft"
+        if not stage.resumes:
+            shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(exist_ok=True)
+        settings = _settings_type(stage.name).model_validate(job["settings"])
+        inputs = [_revive(*described) for described in job["inputs"]]
+        log = (root / f"{final.name}.log").open("w")
+        os.dup2(log.fileno(), 1)  # what foreign libraries print goes to a file beside the draft
+        os.dup2(log.fileno(), 2)
+        began = time.monotonic()
+        try:
+            artifact = module.run(draft, settings, *inputs, where=where)
+        except BaseException:
+            if not stage.resumes:
+                shutil.rmtree(draft, ignore_errors=True)
+            raise
+        write_json(
+            draft / "record.json",
+            {
+                "artifact": artifact.model_dump(mode="json", exclude={"path"}),
+                "key": stage.parts(settings, *inputs),
+                "made": _circumstances(job, time.monotonic() - began),
+            },
+        )
+        os.sync()
+        os.rename(draft, final)
+        Path(log.name).unlink(missing_ok=True)
+
+
+def _locked(path: Path, where: Where) -> FileLock:
+    """The lock, waited for with a word about it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        where.say("another run is making this; waiting for it")
+        lock.acquire()
+    return lock
+
+
+def _settings_type(stage: str) -> Any:
+    from pipeline import settings
+
+    return getattr(settings, stage.capitalize())
+
+
+def _revive(import_path: str, value: dict[str, Any]) -> Any:
+    module, _, name = import_path.partition(":")
+    return getattr(importlib.import_module(module), name).model_validate(value)
+
+
+def _circumstances(job: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """What is worth knowing later and no part of the key."""
+    peak = max(
+        resource.getrusage(who).ru_maxrss
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 1),
+        "peak_memory": peak * 1024,
+        "device": job["device"],
+        "threads": job["threads"],
+        "versions": {name: metadata.version(name) for name in RECORDED if name in sys.modules},
+    }
+
+
+def _sender(descriptor: int) -> Callable[..., None]:
+    os.set_inheritable(descriptor, False)
+    pipe = os.fdopen(descriptor, "w", encoding="utf-8")
+
+    def send(**event: Any) -> None:
+        pipe.write(json.dumps(event) + "\n")
+        pipe.flush()
+
+    return send
+
+
+def _as_event(kind: str, what: str, next_step: str) -> dict[str, str]:
+    return {"kind": kind, "what": what, "next_step": next_step}
+
+
+def _disk_is_full(error: Exception, root: Path) -> bool:
+    """Foreign libraries hide ENOSPC behind errors of their own; the disk itself tells."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return True
+    return shutil.disk_usage(root).free < NEARLY_FULL
+
+
+def _full(root: Path) -> dict[str, str]:
+    free = shutil.disk_usage(root).free / 1e9
+    error = ToolFailed(
+        f"the disk is full: {free:.1f} GB left under {root.parent}",
+        "Free some space (`specialist gc` removes what no release uses) and run again.",
+    )
+    return _as_event("ToolFailed", error.what, error.next_step)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
