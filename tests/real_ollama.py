@@ -18,6 +18,9 @@ from pipeline.tools.children import tied
 from pipeline.tools.host import Address
 
 
+_running: dict[Address, subprocess.Popen[bytes]] = {}
+
+
 def binary() -> str:
     """The installed `ollama`, else the one that the set-up built."""
     return shutil.which("ollama") or str(places.ollama_built())
@@ -50,12 +53,18 @@ def serving(folder: Path) -> Iterator[Address]:
             stderr=log,
             preexec_fn=tied(),
         )
+    _running[address] = server
     try:
         _wait(address, server, folder / "ollama.log")
         yield address
     finally:
         server.terminate()
         server.wait(30)
+
+
+def kill(address: Address) -> None:
+    """Kill the server as a crash would."""
+    _running[address].kill()
 
 
 def _wait(address: Address, server: subprocess.Popen[bytes], log: Path) -> None:

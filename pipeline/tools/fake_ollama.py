@@ -123,6 +123,7 @@ def _template(path: Path) -> str:
 class _Handler(BaseHTTPRequestHandler):
     fake: FakeOllama
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # head and body in one packet: else each answer waits for an acknowledgement
 
     def log_message(self, *_: Any) -> None:
         pass

@@ -1,0 +1,205 @@
+"""The proof: what Ollama serves under a name is what was trained.
+
+Twenty conversations go to Ollama as a user would send them. The prompt that it renders, the token
+ids that llama.cpp makes of it with the file that Ollama stored, and the number of tokens that it
+evaluated must be those of the training; answers must end by themselves. Whatever is missing in a
+reply is a failure: there is no check that passes because it could not be made.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.artifacts import Dataset, Specialist
+from pipeline.errors import ProofFailed
+from pipeline.probes import forms
+from pipeline.stage import Progress
+from pipeline.stored import same_file
+from pipeline.template import render, trained_messages
+from pipeline.tools import llamacpp
+from pipeline.tools.ollama import Ollama, Reply
+from pipeline.values import Conversation
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+CONVERSATIONS = 20
+ANSWERS = 10
+PATIENCE = 4  # times the longest trained answer: one that is not over by then will not end
+_REPORT = "Please report this; until then, another base serves."
+
+
+class Proof(BaseModel):
+    """What was compared, and found equal."""
+
+    model_config = ConfigDict(frozen=True)
+
+    conversations: int
+    tokens: int
+    """Token ids of all their prompts."""
+    answers: int
+    """Answers that ended by themselves."""
+    longest: int
+    """Tokens of the longest of them."""
+    tensors: int
+    seconds: float
+
+    @property
+    def summary(self) -> str:
+        """The proof in a line."""
+        return (
+            f"{self.conversations} prompts equal ({self.tokens} token ids), {self.answers} answers "
+            f"end by themselves, {self.tensors} tensors equal"
+        )
+
+
+@dataclass(frozen=True)
+class Case:
+    """A conversation of the proof, up to a user's turn."""
+
+    source: str
+    """Where it comes from, for people."""
+    messages: Conversation
+    trained: list[int] | None = None
+    """The ids that were trained before the answer; None with a built-in form."""
+
+
+def prove(
+    ollama: Ollama,
+    name: str,
+    made: Specialist,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Proof:
+    """Compare what Ollama serves as `name` with what was made.
+
+    Raises:
+        ProofFailed: the first difference.
+        Missing: the stored file cannot be read, so that nothing can be proven.
+    """
+    start = time.monotonic()
+    ollama.unload(name)  # a model that is loaded keeps the template mode of the name it came by
+    if (shown := ollama.show(name).get("template")) != made.base.template:
+        raise ProofFailed(_differ("the chat template", made.base.template, str(shown)), _REPORT)
+    blob = ollama.stored_blob(name)
+    tensors = same_file(made.gguf.file, blob)
+    tokens = 0
+    replies: list[Reply] = []
+    cases = list(conversations(made))
+    with llamacpp.Model(blob) as model:
+        for done, case in enumerate(cases):
+            report(Progress(done, len(cases), case.source))
+            asks = case.trained is not None and len(replies) < ANSWERS
+            limit = PATIENCE * made.data.longest_answer if asks else 1
+            ids = _prompt(ollama, name, made, model, case)
+            reply = ollama.chat(name, case.messages, limit=limit)
+            _count(case, ids, reply)
+            tokens += len(ids)
+            if asks:
+                replies.append(_ended(made, case, reply))
+    return Proof(
+        conversations=len(cases),
+        tokens=tokens,
+        answers=len(replies),
+        longest=max((reply.answer_tokens for reply in replies), default=0),
+        tensors=tensors,
+        seconds=round(time.monotonic() - start, 1),
+    )
+
+
+def conversations(made: Specialist) -> Iterator[Case]:
+    """Rows of the test part, of the training where these are too few, and the built-in forms."""
+    built_in = forms(made.system)
+    room = CONVERSATIONS - len(built_in)
+    for part in ("test", "train"):
+        for row in _rows(made.data, part, room):
+            room -= 1
+            yield _case(row, part)
+    for name, messages in built_in.items():
+        yield Case(f"built-in form: {name}", messages)
+
+
+def _rows(data: Dataset, part: str, most: int) -> Iterator[dict[str, Any]]:
+    with (data.path / f"{part}.jsonl").open(encoding="utf-8") as file:
+        for _, line in zip(range(most), file, strict=False):
+            yield json.loads(line)
+
+
+def _case(row: dict[str, Any], part: str) -> Case:
+    """A row up to its last trained answer."""
+    turns = row["messages"]
+    last = max(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
+    sequence = row["sequences"][-1]
+    end = max(i for i, label in enumerate(sequence["labels"]) if label != -100)
+    while end and sequence["labels"][end - 1] != -100:
+        end -= 1
+    return Case(f"row {row['line']} ({part})", turns[:last], sequence["ids"][:end])
+
+
+def _prompt(
+    ollama: Ollama, name: str, made: Specialist, model: llamacpp.Model, case: Case
+) -> list[int]:
+    """The ids of the prompt, after all sides agree on them."""
+    base = made.base
+    ours = render(base, trained_messages(case.messages, made.system), generate=True)
+    theirs = ollama.render(name, case.messages)
+    if theirs != ours:
+        raise ProofFailed(_differ(f"the prompt of {case.source}", ours, theirs), _REPORT)
+    ids = ([] if base.bos is None else [base.bos]) + _tokenizer(base.path).encode(
+        ours, add_special_tokens=False
+    ).ids
+    if case.trained is not None and case.trained != ids:
+        raise ProofFailed(_differ(f"the trained tokens of {case.source}", case.trained, ids))
+    served = model.tokenize(theirs, special=True, bos=True)
+    if served != ids:
+        raise ProofFailed(_differ(f"the tokens of {case.source}", ids, served), _REPORT)
+    return ids
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    return Tokenizer.from_file(str(path / "tokenizer.json"))
+
+
+def _count(case: Case, ids: list[int], reply: Reply) -> None:
+    if reply.prompt_tokens != len(ids):
+        raise ProofFailed(
+            f"Ollama reads {case.source} as {reply.prompt_tokens} tokens, trained were {len(ids)}"
+            + (" (a second BOS)" if reply.prompt_tokens == len(ids) + 1 else ""),
+            _REPORT,
+        )
+
+
+def _ended(made: Specialist, case: Case, reply: Reply) -> Reply:
+    """The answer, if it ended by itself and without markers."""
+    more = "Train longer (--set tune.epochs=…) or look at the end of the answers in the data."
+    if reply.reason != "stop":
+        limit = PATIENCE * made.data.longest_answer
+        raise ProofFailed(
+            f"the answer to {case.source} does not end within {limit} tokens: "
+            f"…{reply.text[-60:]!r} ({reply.reason})",
+            more,
+        )
+    shown = [marker for marker in made.base.control if marker in reply.text]
+    if shown:
+        raise ProofFailed(f"the answer to {case.source} shows {shown[0]}: {reply.text!r}", more)
+    return reply
+
+
+def _differ(what: str, ours: Sequence[Any], theirs: Sequence[Any]) -> str:
+    """The first difference, with what stands around it on both sides."""
+    at = next(
+        (i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b),
+        min(len(ours), len(theirs)),
+    )
+    left, right = ours[max(at - 20, 0) : at + 40], theirs[max(at - 20, 0) : at + 40]
+    return f"{what} differs at {at}:\n  trained {left!r}\n  served  {right!r}"

@@ -1,0 +1,181 @@
+"""Publish, prove, promote: the only code that changes the world outside the store.
+
+    NAME:candidate   registered, and removed again however it ends
+    NAME:latest      moves only after the proof
+    NAME:previous    what NAME:latest was before; `ollama cp NAME:previous NAME` goes back
+
+Never cached, and safe to repeat: a release that was broken off anywhere is made again as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipeline import places, released
+from pipeline.artifacts import Specialist
+from pipeline.digests import file_digest
+from pipeline.errors import PipelineError, ProofFailed, ToolFailed
+from pipeline.modelfile import lossy, served
+from pipeline.names import CANDIDATE, PREVIOUS, full
+from pipeline.proof import Proof, prove
+from pipeline.released import Record, already_released, check_name_is_ours, records
+from pipeline.stage import Where
+from pipeline.tools.ollama import Ollama
+from pipeline.values import whole
+
+__all__ = ["Record", "already_released", "check_name_is_ours", "records", "release"]
+
+
+def release(
+    made: Specialist, ollama: Ollama, *, where: Where | None = None, replace: bool = False
+) -> Proof:
+    """Register a specialist as NAME, after the proof that it is served as it was trained.
+
+    Args:
+        replace: take the name even if a model has it that was not made here.
+
+    Raises:
+        BadInput: the name is another model's.
+        ProofFailed: the first difference; NAME is what it was before.
+    """
+    where = where or Where()
+    with _alone(made.name, where.say):
+        check_name_is_ours(made.name, ollama, replace=replace)
+        candidate = full(made.name, CANDIDATE)
+        try:
+            publish(made, ollama, candidate, where)
+            proof = prove(ollama, candidate, made, where.report)
+            promote(made, ollama, candidate, proof)
+        except ProofFailed as error:
+            raise ProofFailed(
+                f"{made.name} was not registered: {error}", error.next_step
+            ) from error
+        finally:
+            _remove(ollama, candidate)
+        _write_text(made, where.say)
+    return proof
+
+
+@contextmanager
+def _alone(name: str, say: Callable[[str], None]) -> Iterator[None]:
+    """One release of a name at a time: they share the candidate."""
+    path = released.file(name, "lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"Another run is registering {name}: waiting for it.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def publish(made: Specialist, ollama: Ollama, candidate: str, where: Where) -> None:
+    """Upload the GGUF, unless Ollama has it, and register it under a name of no consequence."""
+    digest = file_digest(made.gguf.file)
+    ollama.upload(made.gguf.file, digest, where.report)
+    ollama.create(
+        candidate,
+        digest,
+        system=made.system,
+        parameters=made.parameters,
+        license=made.license,
+        report=where.report,
+    )
+
+
+def promote(made: Specialist, ollama: Ollama, candidate: str, proof: Proof) -> None:
+    """Let NAME be the candidate and NAME:previous what NAME was.
+
+    The record is written first: were this broken off, the next run knows both models as its own.
+
+    Raises:
+        ToolFailed: Ollama did not do as it said; NAME is what it was before.
+    """
+    latest, new, old = full(made.name), ollama.digest(candidate), ollama.digest(full(made.name))
+    if new is None:
+        raise ToolFailed(f"{candidate} is gone from Ollama", "Run the same command again.")
+    before = released.released(made.name)
+    moves = old is not None and old != new
+    former = old if moves else before.former if before else None
+    released.write(_record(made, ollama, new, former, proof))
+    try:
+        if moves:
+            _copy(ollama, latest, full(made.name, PREVIOUS), old)
+        _copy(ollama, candidate, latest, new)
+    except BaseException:
+        _take_back(ollama, made.name, old, before)
+        raise
+
+
+def _copy(ollama: Ollama, source: str, destination: str, digest: str | None) -> None:
+    ollama.copy(source, destination)
+    if ollama.digest(destination) != digest:
+        raise ToolFailed(
+            f"Ollama said yes to a copy, but {destination} is not {source}",
+            "Look at the disk of Ollama's models, then run the same command again.",
+        )
+
+
+def _take_back(ollama: Ollama, name: str, old: str | None, before: Record | None) -> None:
+    """Make NAME and its record what they were, as far as Ollama still answers."""
+    if before:
+        released.write(before)
+    else:
+        released.file(name).unlink(missing_ok=True)
+    latest, previous = full(name), full(name, PREVIOUS)
+    with suppress(PipelineError):
+        if old is None and ollama.exists(latest):
+            ollama.delete(latest)
+        elif ollama.digest(latest) != old and ollama.digest(previous) == old:
+            ollama.copy(previous, latest)
+
+
+def _remove(ollama: Ollama, candidate: str) -> None:
+    """Take the candidate out of memory and of the list; NAME shares its file."""
+    with suppress(PipelineError):
+        ollama.unload(candidate)
+    with suppress(PipelineError):
+        ollama.delete(candidate)
+
+
+def _record(
+    made: Specialist, ollama: Ollama, manifest: str, former: str | None, proof: Proof
+) -> Record:
+    return Record(
+        name=made.name,
+        wanted=released.wanted(made),
+        manifest=manifest,
+        former=former,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        ollama=ollama.address.url,
+        base=made.base.name,
+        data=made.data.digest,
+        rows=made.data.rows,
+        loss=made.adapter.loss,
+        quantization=made.gguf.quantization,
+        size=made.gguf.size,
+        digests=released.digests(made),
+        stages=released.stages(made),
+        versions={"ollama": ollama.version(), "llama-cpp-python": places.LLAMA_CPP_PYTHON},
+        proof=proof,
+    )
+
+
+def _write_text(made: Specialist, say: Callable[[str], None]) -> Path:
+    """The Modelfile of the served model, for people and for `ollama create -f`."""
+    path = released.file(made.name, "Modelfile")
+    with whole(path) as beside:
+        beside.write_text(served(made, str(made.gguf.file.absolute())), encoding="utf-8")
+    for what, text in (("SYSTEM", made.system), ("LICENSE", made.license)):
+        for loss in lossy(text):
+            say(f"{path.name}: ollama create would read {what} differently: {loss}.")
+    return path

@@ -1,0 +1,136 @@
+"""What was registered: a record per specialist, `<home>/releases/NAME.json`.
+
+    NAME.json        what was registered in Ollama, of what, and the proof
+    NAME.Modelfile   the same as text, FROM the GGUF in the store
+    NAME.lock        held by the run that publishes
+
+A model in Ollama is ours if a record names the digest of its manifest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline import places
+from pipeline.artifacts import Specialist
+from pipeline.errors import BadInput
+from pipeline.names import CANDIDATE, LATEST, PREVIOUS, full, same
+from pipeline.proof import Proof
+from pipeline.tools.ollama import Ollama
+from pipeline.values import digest_of, read_json, write_json
+
+
+class Record(BaseModel):
+    """A registered specialist."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    wanted: str
+    """Digest of everything that was registered: equal for an equal `Specialist`."""
+    manifest: str
+    """Digest of the manifest of NAME:latest in Ollama."""
+    former: str | None
+    """That of the model that it took the place of, kept as NAME:previous."""
+    when: str
+    """ISO 8601, UTC."""
+    ollama: str
+    """The server's address."""
+    base: str
+    data: str
+    """Digest of the data set."""
+    rows: int
+    loss: float | None
+    """Validation loss of the checkpoint that was kept."""
+    quantization: str
+    size: int
+    """Bytes of the GGUF."""
+    digests: dict[str, str]
+    """Of base, data, adapter and gguf."""
+    stages: list[str]
+    """Names of the stage directories that it was made from: they are kept."""
+    versions: dict[str, str]
+    proof: Proof
+
+
+def folder() -> Path:
+    """Where the records lie."""
+    return places.home() / "releases"
+
+
+def file(name: str, suffix: str = "json") -> Path:
+    """A specialist's record, or what lies beside it; Ollama's names know no capitals."""
+    return folder() / f"{name.lower()}.{suffix}"
+
+
+def released(name: str) -> Record | None:
+    """The record of a specialist, None if it was never registered (or the record is damaged)."""
+    try:
+        return Record.model_validate(read_json(file(name)))
+    except (OSError, ValueError, ValidationError):
+        return None
+
+
+def records() -> list[Record]:
+    """Every registered specialist, by name."""
+    found = (released(path.stem) for path in sorted(folder().glob("*.json")))
+    return [record for record in found if record]
+
+
+def write(record: Record) -> None:
+    """Keep a record."""
+    write_json(file(record.name), record.model_dump(mode="json"))
+
+
+def wanted(made: Specialist) -> str:
+    """Digest of everything that a release registers."""
+    return digest_of({**made.model_dump(mode="json", include=_VALUES), **digests(made)})
+
+
+_VALUES = {"name", "system", "parameters", "license"}
+
+
+def digests(made: Specialist) -> dict[str, str]:
+    """Content digests of what it is made of."""
+    return {kind: artifact.digest for kind, artifact in _artifacts(made).items()}
+
+
+def stages(made: Specialist) -> list[str]:
+    """Names of the stage directories that it is made of."""
+    return [artifact.path.name for artifact in _artifacts(made).values()]
+
+
+def _artifacts(made: Specialist) -> dict[str, Any]:
+    return {"base": made.base, "data": made.data, "adapter": made.adapter, "gguf": made.gguf}
+
+
+def already_released(made: Specialist, ollama: Ollama) -> bool:
+    """True if Ollama has exactly this (one call)."""
+    record = released(made.name)
+    return (
+        record is not None
+        and record.wanted == wanted(made)
+        and ollama.digest(full(made.name)) == record.manifest
+    )
+
+
+def check_name_is_ours(name: str, ollama: Ollama, *, replace: bool = False) -> None:
+    """A name in Ollama that we did not make is never taken without being told to.
+
+    Raises:
+        BadInput: NAME or NAME:previous is another model. NAME:candidate is always ours to take.
+    """
+    record = released(name)
+    ours = {record.manifest, record.former} if record else set()
+    tags = ollama.tags()
+    for tag in (LATEST, PREVIOUS):
+        found = next((d for known, d in tags.items() if same(known, full(name, tag))), None)
+        if found and found not in ours and not replace:
+            raise BadInput(
+                f"Ollama has a model {full(name, tag)} that was not made here",
+                f"Choose another name, or add --replace ({full(name, CANDIDATE)} is proven first; "
+                f"what {name} is now stays as {full(name, PREVIOUS)}).",
+            )

@@ -1,0 +1,362 @@
+"""Publish, prove, promote: NAME moves only after the proof, and each check of it can fail."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import real_ollama
+from made import specialist
+
+from pipeline import modelfile, released
+from pipeline.artifacts import Specialist
+from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.proof import CONVERSATIONS, conversations
+from pipeline.release import already_released, check_name_is_ours, records, release
+from pipeline.stage import Progress, Where
+from pipeline.stored import same_file
+from pipeline.tools import smallest
+from pipeline.tools.fake_ollama import FakeOllama
+from pipeline.tools.gguf_layout import layout
+from pipeline.tools.ollama import Ollama
+from pipeline.values import digest_of_file
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeOllama]:
+    with FakeOllama(tmp_path / "models") as server:
+        yield server
+
+
+@pytest.fixture
+def ollama(fake: FakeOllama) -> Iterator[Ollama]:
+    with Ollama(fake.address) as door:
+        yield door
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Specialist:
+    return specialist(tmp_path / "one")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Specialist:
+    """The same specialist with another SYSTEM, trained again."""
+    return specialist(tmp_path / "two", system="Be long.")
+
+
+def test_a_proven_specialist_is_registered_and_recorded(made: Specialist, ollama: Ollama) -> None:
+    proof = release(made, ollama)
+    assert list(ollama.tags()) == ["tiny:latest"]
+    assert (proof.conversations, proof.answers, proof.longest) == (CONVERSATIONS, 10, 3)
+    assert proof.tensors == 12
+    [record] = records()
+    assert record.manifest == ollama.digest("tiny")
+    assert record.former is None
+    assert (record.base, record.rows, record.loss) == ("smallest", 12, 0.5)
+    assert record.stages == ["fetch-0", "prepare-0", "tune-0", "pack-0"]
+    assert record.proof == proof
+    assert "20 prompts equal" in proof.summary
+
+
+def test_what_is_registered_already_is_known_by_one_call(
+    made: Specialist, other: Specialist, fake: FakeOllama, ollama: Ollama
+) -> None:
+    assert not already_released(made, ollama)
+    release(made, ollama)
+    fake.asked.clear()
+    assert already_released(made, ollama)
+    assert fake.asked == [("GET", "/api/tags")]
+    assert not already_released(other, ollama)
+    warmer = made.model_copy(update={"parameters": {**made.parameters, "temperature": 0.9}})
+    assert not already_released(warmer, ollama)
+    ollama.delete("tiny")
+    assert not already_released(made, ollama)
+
+
+def test_the_former_one_stays_as_previous(
+    made: Specialist, other: Specialist, ollama: Ollama
+) -> None:
+    release(made, ollama)
+    first = ollama.digest("tiny")
+    release(other, ollama)
+    assert ollama.digest("tiny:previous") == first != ollama.digest("tiny")
+    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:previous"]
+    release(other, ollama)  # the same again: what was before it stays
+    assert ollama.digest("tiny:previous") == first
+    release(made, ollama)
+    assert ollama.digest("tiny") == first
+
+
+FAULTS = [
+    ("old", "the chat template differs at 1:\n  trained '{#- This template"),
+    ("other render", "differs at"),
+    ("forgets system", "the prompt of row 9 (test) differs at 8:"),
+    ("says no render", "lacks rendered_template"),
+    ("doubles bos", "(a second BOS)"),
+    ("counts nothing", "lacks prompt_eval_count"),
+    ("says no reason", "lacks done_reason"),
+    ("never done", "did not finish its answer"),
+    ("shows markers", "the answer to row 9 (test) shows <|end|>"),
+    ("other tensors", "has other bytes in the file of Ollama"),
+    ("guesses the template", "autodetected template chatml"),
+]
+
+
+@pytest.mark.parametrize(("fault", "why"), FAULTS)
+def test_whatever_differs_nothing_moves(
+    made: Specialist, other: Specialist, fake: FakeOllama, ollama: Ollama, fault: str, why: str
+) -> None:
+    release(made, ollama)
+    before, record = ollama.tags(), records()
+    fake.faults.add(fault)
+    for stored in fake.folder.iterdir():  # so that it stores the file again, with the fault
+        stored.unlink()
+    with pytest.raises(ProofFailed) as caught:
+        release(other, ollama)
+    assert why in caught.value.what
+    assert caught.value.what.startswith("tiny was not registered: ")
+    assert caught.value.next_step
+    assert ollama.tags() == before
+    assert records() == record
+
+
+def test_an_answer_that_does_not_end_is_no_proof(
+    made: Specialist, fake: FakeOllama, ollama: Ollama
+) -> None:
+    fake.answer = "ok" * 20
+    with pytest.raises(ProofFailed, match="does not end within 12 tokens: …'okokokokokok'"):
+        release(made, ollama)
+    assert ollama.tags() == {}
+
+
+def test_files_that_cannot_be_read_are_no_reason_to_skip(
+    made: Specialist, fake: FakeOllama, ollama: Ollama
+) -> None:
+    fake.faults.add("hides its files")
+    with pytest.raises(Missing, match="not on this machine's disk"):
+        release(made, ollama)
+    assert ollama.tags() == {}
+    assert records() == []
+
+
+def test_ids_other_than_the_trained_ones_are_no_proof(made: Specialist, ollama: Ollama) -> None:
+    file = made.data.path / "test.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[0]["sequences"][0]["ids"][5] += 1
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ProofFailed, match=r"the trained tokens of row 9 \(test\) differs at 5"):
+        release(made, ollama)
+
+
+def test_another_vocabulary_in_the_file_is_no_proof(
+    made: Specialist, ollama: Ollama, fake: FakeOllama
+) -> None:
+    path = made.base.path / "tokenizer.json"
+    text = path.read_text().replace('"<0x6F>": 116, "<0x70>": 117', '"<0x6F>": 117, "<0x70>": 116')
+    path.write_text(text)
+    for part in ("test", "train"):
+        (made.data.path / f"{part}.jsonl").write_text("")
+    with pytest.raises(ProofFailed, match="the tokens of built-in form: one question differs"):
+        release(made, ollama)
+
+
+def test_the_proof_has_twenty_conversations_of_rows_and_forms(tmp_path: Path) -> None:
+    few = list(conversations(specialist(tmp_path / "few", rows=2)))
+    many = list(conversations(specialist(tmp_path / "many", rows=40)))
+    assert len(many) == CONVERSATIONS
+    assert [case.source for case in many[:5]] == [
+        "row 37 (test)",
+        "row 38 (test)",
+        "row 39 (test)",
+        "row 40 (test)",
+        "row 1 (train)",
+    ]
+    assert [case.source for case in few[:3]] == [
+        "row 1 (test)",
+        "row 2 (test)",
+        "built-in form: one question",
+    ]
+    assert all(case.messages[-1]["role"] == "user" for case in many)
+
+
+def test_a_copy_that_was_not_made_is_noticed_and_taken_back(
+    made: Specialist, other: Specialist, fake: FakeOllama, ollama: Ollama
+) -> None:
+    release(made, ollama)
+    before, record = ollama.tags(), records()
+    fake.faults.add("loses copies")
+    with pytest.raises(ToolFailed, match="said yes to a copy"):
+        release(other, ollama)
+    assert ollama.tags() == before
+    assert records() == record
+
+
+def test_a_name_that_is_not_ours_is_taken_only_when_told(made: Specialist, ollama: Ollama) -> None:
+    release(made.model_copy(update={"name": "foreign"}), ollama)
+    ollama.copy("foreign", "TINY")
+    theirs = ollama.digest("tiny")
+    with pytest.raises(BadInput, match="tiny:latest that was not made here") as caught:
+        release(made, ollama)
+    assert "--replace" in caught.value.next_step
+    assert ollama.digest("tiny") == theirs
+    warmer = made.model_copy(update={"parameters": {"temperature": 0.9}})
+    release(warmer, ollama, replace=True)
+    assert ollama.digest("tiny:previous") == theirs != ollama.digest("tiny")
+    check_name_is_ours("tiny", ollama)
+
+
+def test_a_model_that_someone_put_in_the_place_of_ours_is_not_ours(
+    made: Specialist, other: Specialist, ollama: Ollama
+) -> None:
+    release(made, ollama)
+    release(other.model_copy(update={"name": "foreign"}), ollama)
+    ollama.copy("foreign", "tiny")
+    with pytest.raises(BadInput, match="not made here"):
+        check_name_is_ours("tiny", ollama)
+
+
+def test_interrupted_it_leaves_no_candidate(made: Specialist, ollama: Ollama) -> None:
+    def interrupt(progress: Progress) -> None:
+        if "built-in" in progress.note:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        release(made, ollama, where=Where(report=interrupt))
+    assert ollama.tags() == {}
+    assert records() == []
+
+
+def test_ollama_killed_in_the_upload_leaves_the_record_as_it_was(
+    made: Specialist, fake: FakeOllama, ollama: Ollama
+) -> None:
+    fake.faults.add("dies in upload")
+    with pytest.raises(PipelineError, match="went away"):
+        release(made, ollama)
+    assert records() == []
+
+
+def test_two_releases_of_a_name_wait_for_each_other(made: Specialist, ollama: Ollama) -> None:
+    said: list[str] = []
+    runs = [
+        threading.Thread(target=release, args=(made, ollama), kwargs={"where": Where(say=each)})
+        for each in (said.append, said.append)
+    ]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert said == ["Another run is registering tiny: waiting for it."]
+    assert list(ollama.tags()) == ["tiny:latest"]
+
+
+def test_a_damaged_record_is_no_record(made: Specialist, ollama: Ollama) -> None:
+    release(made, ollama)
+    released.file("tiny").write_text("{")
+    assert records() == []
+    assert not already_released(made, ollama)
+
+
+def test_the_served_model_is_also_written_as_a_modelfile(made: Specialist, ollama: Ollama) -> None:
+    said: list[str] = []
+    odd = made.model_copy(update={"license": "MIT\u200dlike"})
+    release(odd, ollama, where=Where(say=said.append))
+    text = released.file("tiny", "Modelfile").read_text()
+    found = modelfile.parse(text, "tiny")
+    assert found.base == str(made.gguf.file)
+    assert (found.system, found.parameters) == (made.system, made.parameters)
+    assert said == [
+        "tiny.Modelfile: ollama create would read LICENSE differently: "
+        "U+200D (ZERO WIDTH JOINER) is dropped."
+    ]
+
+
+def test_the_modelfile_for_people_looks_like_this(made: Specialist) -> None:
+    text = modelfile.served(made, "/store/stages/pack-0/model.gguf")
+    assert text == (GOLDEN / "tiny.Modelfile").read_text()
+
+
+@pytest.mark.parametrize("size", [0, 3, 30, 5000, 257_000])
+def test_a_file_that_is_cut_off_is_named(tmp_path: Path, size: int) -> None:
+    smallest.write(tmp_path / "whole.gguf")
+    (tmp_path / "cut.gguf").write_bytes((tmp_path / "whole.gguf").read_bytes()[:size])
+    with pytest.raises(ToolFailed, match=r"cut\.gguf is no whole GGUF"):
+        layout(tmp_path / "cut.gguf")
+
+
+def test_files_are_compared_by_key_type_shape_and_bytes(tmp_path: Path) -> None:
+    smallest.write(tmp_path / "a.gguf")
+    smallest.write(tmp_path / "template.gguf", template="another")
+    smallest.write(tmp_path / "weights.gguf", "no")
+    assert same_file(tmp_path / "a.gguf", tmp_path / "a.gguf") == 12
+    with pytest.raises(ProofFailed, match=r"key tokenizer\.chat_template differs"):
+        same_file(tmp_path / "a.gguf", tmp_path / "template.gguf")
+    with pytest.raises(ProofFailed, match=r"tensor output\.weight has other bytes"):
+        same_file(tmp_path / "a.gguf", tmp_path / "weights.gguf")
+
+
+def layers(folder: Path, name: str, tag: str) -> dict[str, str]:
+    """What a model in a real Ollama is made of: kind of layer to digest."""
+    path = folder / "models/manifests/registry.ollama.ai/library" / name / tag
+    return {layer["mediaType"]: layer["digest"] for layer in json.loads(path.read_text())["layers"]}
+
+
+@pytest.mark.smoke
+def test_a_real_ollama_serves_what_is_proven_and_keeps_it_when_a_later_proof_fails(
+    made: Specialist, tmp_path: Path
+) -> None:
+    endless = specialist(tmp_path / "endless", endless=True)
+    other = specialist(tmp_path / "other", system="Be long.", says="no")
+    with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
+        proof = release(made, ollama)
+        assert (proof.conversations, proof.answers) == (CONVERSATIONS, 10)
+        assert ollama.chat("tiny", [{"role": "user", "content": "?"}], limit=9).text == "ok"
+        assert already_released(made, ollama)
+        before = ollama.tags()
+        with pytest.raises(ProofFailed, match="does not end within 12 tokens"):
+            release(endless, ollama)
+        assert ollama.tags() == before
+        release(other, ollama)
+        assert ollama.digest("tiny:previous") == before["tiny:latest"]
+        assert sorted(ollama.tags()) == ["tiny:latest", "tiny:previous"]
+        assert ollama.chat("tiny", [{"role": "user", "content": "?"}], limit=9).text == "no"
+        assert (
+            ollama.chat("tiny:previous", [{"role": "user", "content": "?"}], limit=9).text == "ok"
+        )
+
+
+@pytest.mark.smoke
+def test_the_text_makes_the_same_model_as_the_http_interface(
+    made: Specialist, tmp_path: Path
+) -> None:
+    with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
+        release(made, ollama)
+        subprocess.run(
+            [real_ollama.binary(), "create", "text", "-f", released.file("tiny", "Modelfile")],
+            env=real_ollama.environment(tmp_path, address),
+            check=True,
+            capture_output=True,
+        )
+        assert layers(tmp_path, "text", "latest") == layers(tmp_path, "tiny", "latest")
+
+
+@pytest.mark.smoke
+def test_a_real_ollama_killed_in_the_upload_is_one_sentence(
+    made: Specialist, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.gguf"
+    large.write_bytes(made.gguf.file.read_bytes() + bytes(200_000_000))
+    with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
+
+        def kill(progress: Progress) -> None:
+            if progress.done > 50_000_000:
+                real_ollama.kill(address)
+
+        with pytest.raises(PipelineError, match="went away"):
+            ollama.upload(large, digest_of_file(large), kill)
