@@ -17,7 +17,6 @@ from pipeline import places
 from pipeline.tools.children import tied
 from pipeline.tools.host import Address
 
-
 _running: dict[Address, subprocess.Popen[bytes]] = {}
 
 
