@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CONVERSATIONS = 20
 ANSWERS = 10
+UNTRAINED = -100  # torch's label of a token that is not trained
 PATIENCE = 4  # times the longest trained answer: one that is not over by then will not end
 _REPORT = "Please report this; until then, another base serves."
 
@@ -119,9 +120,9 @@ def conversations(made: Specialist) -> Iterator[Case]:
     built_in = forms(made.system)
     room = CONVERSATIONS - len(built_in)
     for part in ("test", "train"):
-        for row in _rows(made.data, part, room):
+        for number, row in enumerate(_rows(made.data, part, room), start=1):
             room -= 1
-            yield _case(row, part)
+            yield _case(row, f"{part} row {number}", made.system)
     for name, messages in built_in.items():
         yield Case(f"built-in form: {name}", messages)
 
@@ -132,15 +133,16 @@ def _rows(data: Dataset, part: str, most: int) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def _case(row: dict[str, Any], part: str) -> Case:
-    """A row up to its last trained answer."""
-    turns = row["messages"]
+def _case(row: dict[str, Any], source: str, system: str) -> Case:
+    """A row up to its last trained answer, without the SYSTEM that Ollama has to add."""
+    turns: Conversation = row["messages"]
     last = max(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
+    first = 1 if turns[0] == {"role": "system", "content": system} else 0
     sequence = row["sequences"][-1]
-    end = max(i for i, label in enumerate(sequence["labels"]) if label != -100)
-    while end and sequence["labels"][end - 1] != -100:
+    end = max(i for i, label in enumerate(sequence["labels"]) if label != UNTRAINED)
+    while end and sequence["labels"][end - 1] != UNTRAINED:
         end -= 1
-    return Case(f"row {row['line']} ({part})", turns[:last], sequence["ids"][:end])
+    return Case(source, turns[first:last], sequence["ids"][:end])
 
 
 def _prompt(

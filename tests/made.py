@@ -81,14 +81,14 @@ def _data(path: Path, base: Base, system: str, rows: int) -> Dataset:
 
 
 def _row(base: Base, system: str, number: int) -> dict[str, object]:
-    asked: Conversation = [{"role": "user", "content": f"Question {number}: “why”?"}]
-    prompt = render(base, trained_messages(asked, system), generate=True)
+    question: Conversation = [{"role": "user", "content": f"Question {number}: “why”?"}]
+    asked = trained_messages(question, system)
+    prompt = render(base, asked, generate=True)
     tokenizer = Tokenizer.from_file(str(base.path / "tokenizer.json"))
     before = [smallest.BOS, *tokenizer.encode(prompt, add_special_tokens=False).ids]
     after = [smallest.byte_id("\n")]  # what the template puts behind an answer: not trained
     labels = [*[-100] * len(before), *ANSWER, -100]
     return {
-        "line": number,
         "messages": [*asked, {"role": "assistant", "content": smallest.SAYS}],
         "sequences": [{"ids": [*before, *ANSWER, *after], "labels": labels}],
     }

@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 import real_ollama
@@ -15,6 +16,7 @@ from made import specialist
 from pipeline import modelfile, released
 from pipeline.artifacts import Specialist
 from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.probes import forms
 from pipeline.proof import CONVERSATIONS, conversations
 from pipeline.release import already_released, check_name_is_ours, records, release
 from pipeline.stage import Progress, Where
@@ -97,13 +99,13 @@ def test_the_former_one_stays_as_previous(
 FAULTS = [
     ("old", "the chat template differs at 1:\n  trained '{#- This template"),
     ("other render", "differs at"),
-    ("forgets system", "the prompt of row 9 (test) differs at 8:"),
+    ("forgets system", "the prompt of test row 1 differs at 8:"),
     ("says no render", "lacks rendered_template"),
     ("doubles bos", "(a second BOS)"),
     ("counts nothing", "lacks prompt_eval_count"),
     ("says no reason", "lacks done_reason"),
     ("never done", "did not finish its answer"),
-    ("shows markers", "the answer to row 9 (test) shows <|end|>"),
+    ("shows markers", "the answer to test row 1 shows <|end|>"),
     ("other tensors", "has other bytes in the file of Ollama"),
     ("guesses the template", "autodetected template chatml"),
 ]
@@ -151,7 +153,7 @@ def test_ids_other_than_the_trained_ones_are_no_proof(made: Specialist, ollama: 
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     rows[0]["sequences"][0]["ids"][5] += 1
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ProofFailed, match=r"the trained tokens of row 9 \(test\) differs at 5"):
+    with pytest.raises(ProofFailed, match=r"the trained tokens of test row 1 differs at 5"):
         release(made, ollama)
 
 
@@ -172,18 +174,42 @@ def test_the_proof_has_twenty_conversations_of_rows_and_forms(tmp_path: Path) ->
     many = list(conversations(specialist(tmp_path / "many", rows=40)))
     assert len(many) == CONVERSATIONS
     assert [case.source for case in many[:5]] == [
-        "row 37 (test)",
-        "row 38 (test)",
-        "row 39 (test)",
-        "row 40 (test)",
-        "row 1 (train)",
+        "test row 1",
+        "test row 2",
+        "test row 3",
+        "test row 4",
+        "train row 1",
     ]
     assert [case.source for case in few[:3]] == [
-        "row 1 (test)",
-        "row 2 (test)",
+        "test row 1",
+        "test row 2",
         "built-in form: one question",
     ]
     assert all(case.messages[-1]["role"] == "user" for case in many)
+    assert all(case.messages[0]["role"] == "user" for case in many[:10])  # SYSTEM is Ollama's part
+
+
+def test_the_built_in_forms_are_what_the_training_would_not_change() -> None:
+    for messages in forms("Be brief.").values():
+        for message in messages:
+            assert normalize("NFC", message["content"]) == message["content"]
+
+
+def test_a_row_is_proven_up_to_its_last_trained_answer(made: Specialist) -> None:
+    turns = [
+        {"role": "system", "content": "Another."},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "d"},
+        {"role": "user", "content": "e"},
+    ]
+    sequence = {"ids": [1, 2, 3, 4, 5, 6, 7], "labels": [-100, 2, 3, -100, 5, 6, -100]}
+    row = {"messages": turns, "sequences": [{"ids": [9], "labels": [9]}, sequence]}
+    (made.data.path / "test.jsonl").write_text(json.dumps(row) + "\n")
+    case = next(conversations(made))
+    assert case.messages == turns[:4]
+    assert case.trained == [1, 2, 3, 4]
 
 
 def test_a_copy_that_was_not_made_is_noticed_and_taken_back(

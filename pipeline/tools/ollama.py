@@ -286,5 +286,6 @@ class Ollama:
 
 
 def _question(name: str, messages: Conversation, options: Mapping[str, Any]) -> dict[str, Any]:
-    flags = {"stream": False, "think": False, "truncate": False}
+    # No `think`: it is asked as `ollama run` asks. `truncate` would drop turns without a word.
+    flags = {"stream": False, "truncate": False}
     return {"model": name, "messages": messages, "options": dict(options), **flags}
