@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -89,8 +89,9 @@ class Dataset(Artifact):
     """Token ids and labels per sequence, and the conversations they come from.
 
     Files: train.jsonl, validation.jsonl, test.jsonl; a line is
-    {"messages": [...], "sequences": [{"ids": [int], "labels": [int]}]}, SYSTEM in front where it
-    applies, labels as in torch: -100 is not trained.
+    {"messages": [...], "sequences": [{"ids": [int], "labels": [int]}]}: the user's own turns,
+    and what is trained of them (SYSTEM in front where it applies). Labels as in torch: -100 is not
+    trained.
     """
 
     FILES = ("train.jsonl", "validation.jsonl", "test.jsonl")
@@ -144,6 +145,9 @@ class Gguf(Artifact):
         return self.path / "model.gguf"
 
 
+A = TypeVar("A", bound=Artifact)
+
+
 class Specialist(BaseModel):
     """Everything that a release registers."""
 
@@ -160,6 +164,6 @@ class Specialist(BaseModel):
     license: str
 
 
-def load(kind: type[Artifact], path: Path) -> Artifact:
+def load(kind: type[A], path: Path) -> A:
     """The artifact that a sealed stage directory's record describes."""
     return kind.model_validate({**read_json(path / "record.json")["artifact"], "path": path})

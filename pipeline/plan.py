@@ -179,7 +179,7 @@ class _Guess:
         return 30 + tokens * self.chosen.tune.epochs / self._pace()
 
     def _pace(self) -> float:
-        for path, record in self.store.records(tune.STAGE):
+        for _, record in self.store.records(tune.STAGE):
             base = record["key"]["inputs"][0]
             measured = float(record["artifact"]["tokens_per_second"])
             if measured and self._same_base(base):

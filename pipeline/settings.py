@@ -119,7 +119,7 @@ def _learning_rate(parameters: int) -> float:
 
 
 def _load(parameters: int, gpu_bytes: int | None) -> Literal["16-bit", "4-bit"]:
-    """4-bit where two bytes a weight take more than 70 % of the GPU: the rest is for activations."""
+    """4-bit where two bytes a weight take more than 70 % of the GPU; activations need the rest."""
     if gpu_bytes is None or parameters * 2 <= 0.7 * gpu_bytes:
         return "16-bit"
     return "4-bit"

@@ -6,6 +6,7 @@ Every field has a sentence under it: `specialist init` prints them into the star
 from __future__ import annotations
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -125,6 +126,22 @@ def read(
         tune=_table("tune", tables, TuneTable),
         pack=_table("pack", tables, PackTable),
     )
+
+
+def starter() -> str:
+    """The text that `specialist init` writes: every key with its sentence, none of them set."""
+    lines = ["# How it is made. Every key is optional; what is left out is chosen automatically."]
+    for name, table in TABLES.items():
+        lines += ["", f"[{name}]"]
+        for key, field in table.model_fields.items():
+            lines += [f"# {field.description}", f"# {key} = {_example(field.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _example(default: Any) -> str:
+    if default is None:
+        return "…"
+    return str(default).lower() if isinstance(default, bool) else json.dumps(default)
 
 
 def _toml(path: Path) -> dict[str, dict[str, Any]]:

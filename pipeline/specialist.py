@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline import modelfile
-from pipeline.artifacts import Base, Specialist
+from pipeline.artifacts import Specialist
 from pipeline.conversations import Source
-from pipeline.reference import Reference, resolve
-from pipeline.settings import Chosen, settings
+from pipeline.reference import resolve
+from pipeline.settings import settings
 from pipeline.spec import Spec
 from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.store import Store
+
+
+def check(spec: Spec) -> None:
+    """Refuse what a late stage would refuse, before the long ones begin.
+
+    Raises:
+        BadInput: a quantization that llama.cpp cannot make.
+    """
+    if spec.pack.quantization != "auto":  # the chosen ones exist; asking costs a library load
+        pack.check_type(spec.pack.quantization)
 
 
 def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Specialist:
@@ -24,7 +32,10 @@ def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None
     chosen = settings(spec, source.statistics, reference, gpu_bytes)
     base = store.do(fetch.STAGE, chosen.fetch, reference)
     data = store.do(prepare.STAGE, chosen.prepare, base, source)
-    context = modelfile.context_length(data.longest, base.context, spec.parameters.get("num_ctx"))
+    asked = spec.parameters.get("num_ctx")
+    context = modelfile.context_length(
+        data.longest, base.context, asked if isinstance(asked, int) else None
+    )
     adapter = store.do(tune.STAGE, chosen.tune, base, data)
     gguf = store.do(pack.STAGE, chosen.pack, base, adapter, data)
     return Specialist(

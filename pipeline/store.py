@@ -110,7 +110,7 @@ class Store:
         for record in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
             yield record.parent, read_json(record)
 
-    def sweep(self, keep: set[str]) -> list[tuple[str, int]]:
+    def sweep(self, keep: set[str], *, dry_run: bool = False) -> list[tuple[str, int]]:
         """Remove every directory whose name is not in `keep`; drafts in use stay.
 
         Returns: names removed and their bytes.
@@ -126,7 +126,8 @@ class Store:
             try:
                 with lock:
                     size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
-                    shutil.rmtree(path)
+                    if not dry_run:
+                        shutil.rmtree(path)
                     removed.append((path.name, size))
             except Timeout:
                 continue

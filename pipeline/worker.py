@@ -25,7 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline.errors import PipelineError, ToolFailed
-from pipeline.stage import Progress, Stage, Where
+from pipeline.stage import Stage, Where
 from pipeline.values import write_json
 
 RECORDED = ("torch", "transformers", "unsloth", "trl", "peft", "gguf")

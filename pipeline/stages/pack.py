@@ -100,7 +100,7 @@ def _plain(folder: Path, dtype: Any) -> Any:
 
 
 def _merge(base: Base, adapter: Adapter, merged: Path) -> None:
-    """Write the merged 16-bit model: its weights from PEFT, everything else the base's own files."""
+    """Write the merged 16-bit model: weights from PEFT, everything else the base's own files."""
     import torch
     from safetensors.torch import save_file
 

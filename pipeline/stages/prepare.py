@@ -56,8 +56,8 @@ def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Wher
     with Segmenter(base) as segmenter:
         for done, row in enumerate(rows):
             at = f"{source.path}:{row.line}"
-            messages = _prepared(row, base, settings.system, at, where)
-            sequences = segmenter.sequences(messages, at)
+            messages = _checked(row, base, at, where)
+            sequences = segmenter.sequences(trained_messages(messages, settings.system), at)
             longest = max(len(sequence["ids"]) for sequence in sequences)
             if longest > base.context:
                 long.append(row.line)
@@ -173,7 +173,7 @@ class Segmenter:
         return ids if self.base.bos is None else [self.base.bos, *ids]
 
     def _after(self, prompt: str, prompt_ids: list[int], answer: str, at: str) -> list[int]:
-        """The answer's ids: as in the whole text where the cut is a token border, else on its own."""
+        """The answer's ids: as in the whole text where the cut is a token border, else alone."""
         together = self._encode(prompt + answer, at)
         if together[: len(prompt_ids)] == prompt_ids:
             return together[len(prompt_ids) :]
@@ -181,9 +181,9 @@ class Segmenter:
         return ids
 
 
-def _prepared(row: Row, base: Base, system: str, at: str, where: Where) -> Conversation:
-    """The conversation as it is trained: SYSTEM in front, NFC where the tokenizer does so silently."""
-    messages = trained_messages(row.messages, system)
+def _checked(row: Row, base: Base, at: str, where: Where) -> Conversation:
+    """The conversation without control tokens, in NFC where the tokenizer would make it so."""
+    messages = row.messages
     spelled = _control(base.control)
     for message in messages:
         if found := spelled.search(message["content"]):

@@ -65,9 +65,8 @@ def _model(settings: Tune, base: Base, data: Dataset, where: Where) -> tuple[Any
     """The base with fresh LoRA factors, as Unsloth makes it."""
     os.environ["OMP_NUM_THREADS"] = str(where.threads)
     os.chdir(_scratch())  # Unsloth writes its compiled cache into the working directory
-    from unsloth import FastLanguageModel  # first: it patches the others
-
     import torch
+    from unsloth import FastLanguageModel  # first: it patches the others
 
     if where.device == "cpu":
         torch.set_num_threads(where.threads)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline import places
@@ -44,9 +45,9 @@ def library() -> Any:
     return llama
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-def _silent(level: int, text: bytes, data: Any) -> None:
-    pass
+_silent = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
+    lambda level, text, data: None
+)
 
 
 class Model:
@@ -146,32 +147,28 @@ def convert(
     script = places.llama_cpp() / "convert_hf_to_gguf.py"
     if not script.exists():
         raise Missing("llama.cpp's converter is not on this machine", "Run: make setup")
-    command = [
-        sys.executable,
-        str(script),
-        str(source),
-        "--outfile",
-        str(out),
-        "--outtype",
-        outtype,
-    ]
-    command += ["--vocab-only"] if vocab_only else []
-    command += ["--model-name", name] if name else []
-    run = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        preexec_fn=tied(),
-        env={
-            **os.environ,
-            "NO_LOCAL_GGUF": "",
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        },
-    )
+    options = ["--outfile", str(out.absolute()), "--outtype", outtype]
+    options += ["--vocab-only"] if vocab_only else []
+    options += ["--model-name", name] if name else []
+    with TemporaryDirectory(prefix="convert-") as folder:
+        # the converter writes words out of the folder's name into the GGUF: give it always the same
+        same = Path(folder) / "model"
+        same.symlink_to(source.absolute(), target_is_directory=True)
+        run = subprocess.run(
+            [sys.executable, str(script), str(same), *options],
+            capture_output=True,
+            text=True,
+            preexec_fn=tied(),
+            env=_converter_environment(),
+        )
     if run.returncode != 0 or not out.exists():
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
         raise ToolFailed(f"llama.cpp's converter failed on {source.name}: {last}")
+
+
+def _converter_environment() -> dict[str, str]:
+    kept = {k: v for k, v in os.environ.items() if k != "NO_LOCAL_GGUF"}  # its own gguf-py, always
+    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def quantization_types() -> dict[str, int]:

@@ -1,0 +1,286 @@
+"""The command line: flags to values, errors to two lines and an exit code.
+
+Exit codes: 0 done; 1 an error (what happened, what to do next); 2 wrong usage; 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline import __version__
+from pipeline.errors import PipelineError
+
+MODELFILES = Path("modelfiles")
+
+
+class Door(click.Group):
+    """Turns our errors into two lines and exit code 1. A bug of ours keeps its trace."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except PipelineError as error:
+            click.echo(f"Error: {error}", err=True)
+            if error.next_step:
+                click.echo(f"  {error.next_step}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. Run the same command again: it goes on where it was.", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="specialist")
+def main() -> None:
+    """Turn a file of conversations into a specialist model in your own Ollama.
+
+    \b
+    Examples:
+      specialist make brand-voice --data data/brand-voice.jsonl
+      specialist plan brand-voice --data data/brand-voice.jsonl
+      specialist make support --data support.jsonl --base ./my-llama --set tune.epochs=2
+      specialist init support
+      specialist list
+    """
+
+
+def wanted(command: Any) -> Any:
+    """The flags that say what to make: shared by `make` and `plan`."""
+    options = [
+        click.argument("name"),
+        click.option(
+            "--data",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="The conversations: JSON lines with “messages”.",
+        ),
+        click.option("--base", help="Another base than the Modelfile's FROM, for this run."),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="TABLE.KEY=VALUE",
+            help="A setting for this run, as in tune.epochs=3. Can be given again.",
+        ),
+        click.option("--quantize", metavar="TYPE", help="As --set pack.quantization=TYPE."),
+        click.option("--skip-long", is_flag=True, help="Leave out rows longer than the context."),
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="Where to train.",
+        ),
+        click.option(
+            "--modelfiles",
+            type=click.Path(path_type=Path),
+            default=MODELFILES,
+            show_default=True,
+            help="Folder of NAME.Modelfile and NAME.toml (both optional).",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command()
+@wanted
+@click.option("--replace", is_flag=True, help="Take NAME even if another model has it.")
+def make(
+    name: str,
+    data: Path,
+    base: str | None,
+    sets: tuple[str, ...],
+    quantize: str | None,
+    skip_long: bool,
+    device: str,
+    modelfiles: Path,
+    replace: bool,
+) -> None:
+    """Train, register and prove the specialist NAME.
+
+    What was made before is not made again; a run that was stopped goes on where it was. NAME in
+    Ollama moves only when the new model is proven to be served as it was trained; the former one
+    stays as NAME:previous.
+
+    \b
+    Examples:
+      specialist make brand-voice --data data/brand-voice.jsonl
+      specialist make brand-voice --data data/brand-voice.jsonl --quantize Q4_K_M
+    """
+    from pipeline import conversations, release, spec
+    from pipeline import plan as planning
+    from pipeline.specialist import build, check
+    from pipeline.stage import Where
+    from pipeline.store import Store
+    from pipeline.tools import gpu, server
+    from pipeline.tools.capable import capable
+    from pipeline.tools.ollama import Ollama
+    from pipeline.view import duration, view, watcher
+
+    asked = spec.read(
+        name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
+    )
+    source, _ = conversations.source(data)
+    check(asked)
+    chosen = gpu.choose(device)
+    with view() as shown:
+        address = server.ensure(lambda line: shown.say("ollama", line))
+        with Ollama(address) as ollama:
+            release.check_name_is_ours(name, ollama, replace=replace)
+            store = Store(device=chosen.device, watcher=watcher(shown))
+            ahead = planning.plan(asked, source, store, chosen.memory)
+            if ahead.seconds:
+                capable(ollama)
+                shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
+            made = build(asked, source, store, chosen.memory)
+            if release.already_released(made, ollama):
+                shown.done("release", "ready")
+            else:
+                shown.start("release")
+                where = Where(
+                    threads=store.threads,
+                    report=lambda progress: shown.report("release", progress),
+                    say=lambda line: shown.say("release", line),
+                )
+                proof = release.release(made, ollama, where=where, replace=replace)
+                shown.done("release", proof.summary)
+    click.echo(f"{name} is ready:  {server.run_line(name, address)}")
+
+
+@main.command()
+@wanted
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def plan(
+    name: str,
+    data: Path,
+    base: str | None,
+    sets: tuple[str, ...],
+    quantize: str | None,
+    skip_long: bool,
+    device: str,
+    modelfiles: Path,
+    as_json: bool,
+) -> None:
+    """Show what `make` would do, with which settings and how long; makes nothing.
+
+    \b
+    Example:
+      specialist plan brand-voice --data data/brand-voice.jsonl --set tune.rank=32
+    """
+    from pipeline import conversations, spec
+    from pipeline import plan as planning
+    from pipeline.specialist import check
+    from pipeline.store import Store
+    from pipeline.tools import gpu
+
+    asked = spec.read(
+        name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
+    )
+    source, _ = conversations.source(data)
+    check(asked)
+    chosen = gpu.choose(device)
+    made = planning.plan(asked, source, Store(device=chosen.device), chosen.memory)
+    click.echo(made.model_dump_json(indent=1) if as_json else planning.text(made))
+
+
+@main.command()
+@click.argument("name")
+@click.option("--base", default=None, help="What FROM says in it.")
+@click.option(
+    "--modelfiles", type=click.Path(path_type=Path), default=MODELFILES, show_default=True
+)
+def init(name: str, base: str | None, modelfiles: Path) -> None:
+    """Write a starter NAME.Modelfile and NAME.toml to edit.
+
+    \b
+    Example:
+      specialist init support
+    """
+    from pipeline import modelfile, names, spec
+    from pipeline.errors import BadInput
+    from pipeline.values import whole
+
+    names.check_name(name)
+    texts = {
+        modelfiles / f"{name}.Modelfile": modelfile.starter(name, base or spec.DEFAULT_BASE),
+        modelfiles / f"{name}.toml": spec.starter(),
+    }
+    for path in texts:
+        if path.exists():
+            raise BadInput(f"{path} exists already", "Edit it, or remove it first.")
+    for path, text in texts.items():
+        with whole(path) as beside:
+            beside.write_text(text, encoding="utf-8")
+        click.echo(f"wrote {path}")
+    click.echo(f"next:  specialist make {name} --data FILE.jsonl")
+
+
+@main.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def list_(as_json: bool) -> None:
+    """List the registered specialists.
+
+    \b
+    Example:
+      specialist list --json
+    """
+    from pipeline import release
+
+    found = release.records()
+    if as_json:
+        click.echo(json.dumps([record.model_dump(mode="json") for record in found], indent=1))
+        return
+    if not found:
+        click.echo("No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl")
+        return
+    head = ("NAME", "BASE", "DATA", "ROWS", "VALIDATION LOSS", "TYPE", "SIZE", "DATE")
+    rows = [
+        (
+            record.name,
+            record.base,
+            record.data[:8],
+            str(record.rows),
+            "-" if record.loss is None else f"{record.loss:.3f}",
+            record.quantization,
+            f"{record.size / 1e6:.0f} MB",
+            record.when[:10],
+        )
+        for record in found
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        click.echo("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+@main.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def gc(dry_run: bool) -> None:
+    """Remove finished and broken-off stages that no registered specialist uses.
+
+    \b
+    Example:
+      specialist gc --dry-run
+    """
+    from pipeline import release
+    from pipeline.store import Store
+
+    keep = {stage for record in release.records() for stage in record.stages}
+    removed = Store().sweep(keep, dry_run=dry_run)
+    for name, size in removed:
+        click.echo(f"{'would remove' if dry_run else 'removed'} {name}  {size / 1e6:.0f} MB")
+    total = sum(size for _, size in removed) / 1e6
+    click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(keep)} stages in use")
+
+
+if __name__ == "__main__":
+    with suppress(BrokenPipeError):
+        sys.exit(main())
