@@ -84,6 +84,19 @@ def startable(where: Address) -> Path:
     Raises:
         Missing: a stopped system service is there instead, or no binary at all.
     """
+    refuse_to_shadow(where)
+    binary = installed() or places.ollama_built()
+    if not binary.exists():
+        raise Missing("No Ollama on this machine", "Run: make setup")
+    return binary
+
+
+def refuse_to_shadow(where: Address) -> None:
+    """To be asked where no server answers.
+
+    Raises:
+        Missing: a system service is installed; a second server would have another model store.
+    """
     if unit := service():
         systemd = Path("/run/systemd/system").exists()
         command = f"sudo systemctl start {unit}" if systemd else "ollama serve  (in a terminal)"
@@ -91,10 +104,6 @@ def startable(where: Address) -> Path:
             f"Ollama is installed as the service {unit}, but does not answer at {where.url}",
             f"Start it: {command}. If it listens elsewhere, say so: OLLAMA_HOST=127.0.0.1:PORT.",
         )
-    binary = installed() or places.ollama_built()
-    if not binary.exists():
-        raise Missing("No Ollama on this machine", "Run: make setup")
-    return binary
 
 
 def service(folders: tuple[str, ...] = _UNITS) -> str:

@@ -1,0 +1,60 @@
+# A specialist from a data file: make specialist DATA=data/brand-voice.jsonl
+# Every target sets up first what it needs; with nothing to do that takes a moment.
+
+PYTHON = python3
+.DEFAULT_GOAL = help
+.PHONY: help setup setup-tests specialist check test test-gpu ollama-stop clean
+
+# Said to make, not taken from the environment: WSL has a NAME there, the machine's own.
+$(foreach name,DATA NAME BASE DEVICE ARGS,$(if $(filter environment,$(origin $(name))),$(eval $(name) =)))
+export DATA NAME BASE DEVICE
+
+SETUP = command -v $(PYTHON) >/dev/null || { echo "Error: no Python: sudo apt install python3 python3-venv" >&2; exit 1; }; \
+	$(PYTHON) -m pipeline.setup $${DEVICE:+--device "$$DEVICE"}
+
+help:
+	@echo "make specialist DATA=FILE   train a specialist on FILE and register it in Ollama"
+	@echo "     NAME=name              its name (else the file's), as in: ollama run name"
+	@echo "     BASE=base              what it is tuned from (else what its Modelfile says)"
+	@echo "     DEVICE=cpu             leave the GPU alone"
+	@echo "     ARGS='--set …'         anything else that 'specialist make' takes"
+	@echo "make setup                  install everything (the targets here do it themselves)"
+	@echo "make check                  lint, format and types"
+	@echo "make test                   check, unit tests, and the smoke test in a real Ollama"
+	@echo "make test-gpu               the tests that need an NVIDIA GPU"
+	@echo "make ollama-stop            stop the Ollama that we started, and no other"
+	@echo "make clean                  remove what was made in this folder"
+
+setup:
+	@$(SETUP)
+
+setup-tests:
+	@$(SETUP) --binary
+
+specialist:
+	@test -n "$$DATA" || { echo "Error: which data? make specialist DATA=data/brand-voice.jsonl" >&2; exit 1; }
+	@test -e "$$DATA" || { echo "Error: there is no file $$DATA" >&2; exit 1; }
+	@$(SETUP)
+	@file="$${DATA##*/}"; .venv/bin/specialist make "$${NAME:-$${file%.*}}" --data "$$DATA" \
+		$${BASE:+--base "$$BASE"} $${DEVICE:+--device "$$DEVICE"} $(ARGS)
+
+check: setup-tests
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+test: check
+	.venv/bin/python -m pytest -q -m "not smoke and not gpu"
+	.venv/bin/python -m pytest -q -m smoke
+
+test-gpu: setup-tests
+	@if .venv/bin/python -c "from pipeline.tools import gpu; raise SystemExit(not gpu.present())"; \
+	then .venv/bin/python -m pytest -q -m gpu; \
+	else echo "There is no NVIDIA GPU here: the tests that need one were not run."; fi
+
+ollama-stop:
+	@$(PYTHON) -c "from pipeline.tools import server; print(server.stop())"
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache unsloth_compiled_cache *.egg-info
+	@$(PYTHON) -c "from pipeline import places; print('Kept:', places.cache_home(), 'and', places.home())"

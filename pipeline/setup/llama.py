@@ -1,0 +1,80 @@
+"""llama.cpp's shared libraries, and the helpers that an Ollama of our own build runs."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pipeline import places
+from pipeline.setup import needs
+from pipeline.setup.packages import VENV, environ
+from pipeline.setup.step import CORES, Step, Work
+
+HELPERS = ("llama-server", "llama-quantize")
+_LIBRARY_SECONDS = 200  # on one core
+_HELPERS_SECONDS = 180
+
+_OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DBUILD_SHARED_LIBS=ON",
+    "-DCMAKE_INSTALL_RPATH=$ORIGIN",  # the libraries lie beside the binaries, wherever that is
+    "-DCMAKE_BUILD_WITH_INSTALL_RPATH=ON",
+    "-DLLAMA_BUILD_TOOLS=ON",
+    "-DLLAMA_BUILD_SERVER=ON",
+    "-DLLAMA_BUILD_APP=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",  # would be downloaded
+    "-DLLAMA_OPENSSL=OFF",
+)
+
+
+def library(helpers: bool) -> Step:
+    """The build, for this machine's CPU.
+
+    Args:
+        helpers: llama-server and llama-quantize too.
+    """
+    wanted = ("libllama.so", *(HELPERS if helpers else ()))
+    return Step(
+        "llama.cpp",
+        done=lambda: all((places.llama_bin() / name).exists() for name in wanted),
+        run=lambda work: _build(work, [name for name in wanted if name in HELPERS]),
+        seconds=(_LIBRARY_SECONDS + (_HELPERS_SECONDS if helpers else 0)) / CORES,
+        needs=(needs.compiler,),
+        space=((places.cache_home(), 1),),
+    )
+
+
+def _build(work: Work, helpers: list[str]) -> None:
+    """Build in a folder that an interrupted run finds again, then move whole what is needed."""
+    tree = places.llama_bin().parent / "build"
+    quick = Path(__file__).with_name("quick.cmake")
+    cmake: list[str | Path] = [VENV / "bin" / "cmake", "-G", "Ninja", "-B", tree]
+    cmake += ["-S", places.llama_cpp(), *_OPTIONS, f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={quick}"]
+    work.child(cmake, environ())
+    ninja: list[str | Path] = [
+        VENV / "bin" / "ninja",
+        "-C",
+        tree,
+        "-j",
+        str(CORES + 1),
+        "llama",
+        *helpers,
+    ]
+    work.child(ninja, {**environ(), "NINJA_STATUS": "[%f/%t] "})
+    _keep(tree / "bin")
+    shutil.rmtree(tree)
+
+
+def _keep(made: Path) -> None:
+    draft = made.parents[1] / ".bin"
+    former = made.parents[1] / ".former"
+    for folder in (draft, former):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(made, draft, symlinks=True)
+    if places.llama_bin().exists():  # the libraries alone, of an earlier day
+        places.llama_bin().rename(former)
+    draft.rename(places.llama_bin())
+    shutil.rmtree(former, ignore_errors=True)

@@ -1,0 +1,109 @@
+"""Runs the steps that are not done: checks first, says how long it takes, shows how far it is."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pipeline import places
+from pipeline.errors import PipelineError
+from pipeline.setup import llama, needs, ollama, packages, sources
+from pipeline.setup.progress import Progress, duration
+from pipeline.setup.step import Step, Work
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line of the set-up."""
+    parser = argparse.ArgumentParser(prog="python3 -m pipeline.setup", description=__doc__)
+    parser.add_argument("--device", default="auto", help="cpu: an unusable GPU does not matter")
+    parser.add_argument(
+        "--binary", action="store_true", help="an ollama program is needed, not just a server"
+    )
+    chosen = parser.parse_args(arguments)
+    try:
+        set_up(chosen.device, chosen.binary)
+    except PipelineError as error:
+        sys.exit(f"Error: {error}\n{error.next_step}")
+    except KeyboardInterrupt:
+        print("\nStopped. Run it again to go on from here.", file=sys.stderr)
+        sys.exit(130)
+
+
+def set_up(device: str, binary: bool) -> None:
+    """Make what is missing.
+
+    Raises:
+        Missing: something that only the user can add, before anything is made.
+        ToolFailed: a program failed; the next run goes on from there.
+    """
+    if not _missing(device, binary):
+        return
+    with _alone() as lock:
+        steps = _missing(device, binary)  # another set-up may have made it meanwhile
+        if steps:
+            needs.check(steps)
+            _make(steps, lock)
+
+
+def plan(device: str, binary: bool) -> list[Step]:
+    """All steps on this machine, in order."""
+    own = ollama.own(binary)
+    return [
+        *([ollama.ollama()] if own else []),
+        packages.packages(device),
+        sources.source(),
+        sources.base(),
+        packages.bindings(),
+        llama.library(helpers=own),
+    ]
+
+
+def _missing(device: str, binary: bool) -> list[Step]:
+    return [step for step in plan(device, binary) if not step.done()]
+
+
+def _make(steps: list[Step], lock: int) -> None:
+    longest = sum(step.seconds for step in steps)
+    names = ", ".join(step.name for step in steps)
+    print(f"Set-up, once per machine, about {duration(longest)}: {names}", flush=True)
+    began = time.monotonic()
+    failures: list[PipelineError] = []
+    with Progress() as progress:
+
+        def lane(mine: list[Step]) -> None:
+            for step in mine:
+                progress.begin(step.name, step.seconds)
+                try:
+                    step.run(Work(step, progress, lock))
+                except PipelineError as error:
+                    failures.append(error)
+                    return
+                progress.end(step.name)
+
+        lanes = [[s] for s in steps if s.beside] + [[s for s in steps if not s.beside]]
+        threads = [threading.Thread(target=lane, args=(mine,), daemon=True) for mine in lanes]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads) and not failures:
+            time.sleep(0.1)
+    if failures:
+        raise failures[0]
+    print(f"Set-up done in {duration(time.monotonic() - began)}", flush=True)
+
+
+@contextmanager
+def _alone() -> Iterator[int]:
+    """The only set-up of this user at work; a second one waits."""
+    places.cache_home().mkdir(parents=True, exist_ok=True)
+    with (places.cache_home() / "setup.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("Another set-up is at work; waiting for it …", flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
