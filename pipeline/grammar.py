@@ -2,7 +2,8 @@
 
 A command starts a line, its name in any case; a value is the rest of the line, or runs over lines
 inside "…" or three quotes. There are no escapes: a quoted value ends with the first line that ends
-with its quotes. `#` starts a comment only at the start of a line.
+with its quotes. `#` starts a comment only at the start of a line. More forgiving than Ollama in two
+things: several blanks may follow PARAMETER, and no character is dropped.
 """
 
 from __future__ import annotations

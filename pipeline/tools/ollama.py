@@ -38,6 +38,7 @@ GREEDY: dict[str, float | int] = {
     "seed": 0,
 }
 _CHUNK = 1 << 20  # bytes sent at once
+_SOON = httpx.Timeout(30.0, connect=5.0)  # what it knows without touching a model
 _TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a large model loads, copies or answers for minutes
 
 
@@ -274,7 +275,7 @@ class Ollama:
 
     def _get(self, path: str) -> dict[str, Any]:
         with door(path):
-            answer = self._http.get(path)
+            answer = self._http.get(path, timeout=_SOON)
             refused(answer, path)
             return mapping(answer.json(), path)
 
