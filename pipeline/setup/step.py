@@ -63,7 +63,7 @@ class Work:
         with self.log.open("a", encoding="utf-8") as log:
             log.write(f"$ {' '.join(map(str, command))}\n")
             log.flush()
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 [str(part) for part in command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -73,9 +73,9 @@ class Work:
                 env={**os.environ, **(env or {})},
                 preexec_fn=tied(),
                 pass_fds=(self.lock,),
-            )
-            said = self._listen(process, log.write)
-        if process.wait() != 0:
+            ) as process:
+                said = self._listen(process, log.write)
+        if process.returncode != 0:
             raise ToolFailed(
                 f"{self.step.name}: {Path(command[0]).name} failed: {_reason(said)}",
                 f"The whole log: {self.log}\nRun it again to go on from here.",
