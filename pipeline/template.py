@@ -42,18 +42,31 @@ def _compiled(template: str) -> Any:
 
 
 def render_text(
-    template: str, messages: Conversation, *, generate: bool, bos: str = "", eos: str = ""
+    template: str,
+    messages: Conversation,
+    *,
+    generate: bool,
+    bos: str = "",
+    eos: str = "",
+    **more: object,
 ) -> str:
     """The prompt text of a conversation; with `generate` it ends where an answer starts.
+
+    Args:
+        more: further names that the template may read, as a server may set them.
 
     Raises:
         BadInput: the template refuses the conversation.
     """
     try:
         text: str = _compiled(template).render(
-            messages=messages, add_generation_prompt=generate, bos_token=bos, eos_token=eos
+            messages=messages,
+            add_generation_prompt=generate,
+            bos_token=bos,
+            eos_token=eos,
+            **more,
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, ValueError) as error:  # it may add a number to a text
         raise BadInput(f"the chat template refuses this conversation: {error}") from error
     return text
 

@@ -2,9 +2,9 @@
 
     tiny_base_directory(folder)    # about half a second, the same bytes each time
 
-The tokenizer is BPE with byte fallback, which the converter writes as a "llama" vocabulary. What makes
-it equal in both: no pre-tokenizer in the result, "▁" for a space, chat markers as special tokens, bytes
-as plain entries, and `add_prefix_space: false`.
+The tokenizer is BPE with byte fallback, which the converter writes as a "llama" vocabulary. What
+makes it equal in both: no pre-tokenizer in the result, "▁" for a space, chat markers as special
+tokens, bytes as plain entries, and `add_prefix_space: false`.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-SPECIAL = ["<unk>", "<s>", "</s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
+SPECIAL = ["<unk>", "<s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>"]
 WIDTH, LAYERS, HEADS, KEY_HEADS, INNER = 256, 2, 4, 2, 512
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}"
@@ -72,7 +72,7 @@ def write_tokenizer(folder: Path) -> int:
         "bos_token": "<s>",
         "eos_token": "<|end|>",
         "unk_token": "<unk>",
-        "additional_special_tokens": SPECIAL[3:],
+        "additional_special_tokens": SPECIAL[2:],
         "add_prefix_space": False,
         "model_max_length": 4096,
     }
