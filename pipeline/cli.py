@@ -1,6 +1,6 @@
 """The command line: flags to values, errors to two lines and an exit code.
 
-Exit codes: 0 done; 1 an error (what happened, what to do next); 2 wrong usage; 130 stopped by Ctrl-C.
+Exit codes: 0 done; 1 an error (what happened, what to do next); 2 wrong usage; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -117,11 +117,12 @@ def make(
       specialist make brand-voice --data data/brand-voice.jsonl --quantize Q4_K_M
     """
     from pipeline import conversations, release, spec
+    from pipeline import device as device_
     from pipeline import plan as planning
     from pipeline.specialist import build, check
     from pipeline.stage import Where
     from pipeline.store import Store
-    from pipeline.tools import gpu, server
+    from pipeline.tools import server
     from pipeline.tools.capable import capable
     from pipeline.tools.ollama import Ollama
     from pipeline.view import duration, view, watcher
@@ -131,7 +132,7 @@ def make(
     )
     source, _ = conversations.source(data)
     check(asked)
-    chosen = gpu.choose(device)
+    chosen = device_.choose(device)
     with view() as shown:
         address = server.ensure(lambda line: shown.say("ollama", line))
         with Ollama(address) as ollama:
@@ -177,17 +178,17 @@ def plan(
       specialist plan brand-voice --data data/brand-voice.jsonl --set tune.rank=32
     """
     from pipeline import conversations, spec
+    from pipeline import device as device_
     from pipeline import plan as planning
     from pipeline.specialist import check
     from pipeline.store import Store
-    from pipeline.tools import gpu
 
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
     source, _ = conversations.source(data)
     check(asked)
-    chosen = gpu.choose(device)
+    chosen = device_.choose(device)
     made = planning.plan(asked, source, Store(device=chosen.device), chosen.memory)
     click.echo(made.model_dump_json(indent=1) if as_json else planning.text(made))
 
