@@ -182,6 +182,7 @@ def plan(
     from pipeline import plan as planning
     from pipeline.specialist import check
     from pipeline.store import Store
+    from pipeline.view import plan_text
 
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
@@ -190,7 +191,7 @@ def plan(
     check(asked)
     chosen = device_.choose(device)
     made = planning.plan(asked, source, Store(device=chosen.device), chosen.memory)
-    click.echo(made.model_dump_json(indent=1) if as_json else planning.text(made))
+    click.echo(made.model_dump_json(indent=1) if as_json else plan_text(made))
 
 
 @main.command()

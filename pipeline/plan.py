@@ -14,7 +14,6 @@ from pipeline.spec import Spec
 from pipeline.stage import Stage
 from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.store import Store
-from pipeline.view import duration
 
 TOKENS_PER_SECOND = 200.0  # of a CPU of 2 cores with 135 million parameters: until it was measured
 MARKERS = 12  # tokens that a chat template puts around a turn, about
@@ -105,7 +104,7 @@ def _difference(store: Store, stage: Stage[Any], wanted: BaseModel, inputs: list
     for _, record in store.records(stage):
         then = _flat(record["key"])
         different = [
-            f"{name}: {_short(then.get(name))} → {_short(now.get(name))}"
+            f"{name}: {short(then.get(name))} → {short(now.get(name))}"
             for name in sorted(now.keys() | then.keys())
             if now.get(name) != then.get(name)
         ]
@@ -139,7 +138,8 @@ _INPUTS = {
 }
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value in a few characters."""
     text = str(value)
     if len(text) == 64:  # a digest
         return text[:8]
@@ -189,24 +189,3 @@ class _Guess:
     def _same_base(self, digest: str) -> bool:
         base = self.store.find(fetch.STAGE, self.chosen.fetch, self.reference)
         return base is not None and base.digest == digest
-
-
-def text(made: Plan) -> str:
-    """The plan for people."""
-    lines = [f"{made.name} from {made.base}"]
-    for step in made.steps:
-        if step.state == "ready":
-            lines.append(f"  {step.stage:<9} ready")
-        else:
-            lines.append(f"  {step.stage:<9} runs, about {duration(step.seconds)}: {step.why}")
-    lines.append("settings")
-    for table in ("prepare", "tune", "pack"):
-        values = getattr(made.settings, table).model_dump()
-        lines += [f"  {table}.{key} = {_short(value)}" for key, value in values.items()]
-    lines += made.notes
-    lines.append(
-        f"about {duration(made.seconds)} in all, then the release"
-        if made.seconds
-        else "nothing to make; the release is checked against Ollama"
-    )
-    return "\n".join(lines)

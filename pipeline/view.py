@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from pipeline.plan import Plan, short
 from pipeline.stage import Progress
 from pipeline.store import Watcher
 
@@ -50,6 +51,27 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def plan_text(made: Plan) -> str:
+    """The plan for people."""
+    lines = [f"{made.name} from {made.base}"]
+    for step in made.steps:
+        if step.state == "ready":
+            lines.append(f"  {step.stage:<9} ready")
+        else:
+            lines.append(f"  {step.stage:<9} runs, about {duration(step.seconds)}: {step.why}")
+    lines.append("settings")
+    for table in ("prepare", "tune", "pack"):
+        values = getattr(made.settings, table).model_dump()
+        lines += [f"  {table}.{key} = {short(value)}" for key, value in values.items()]
+    lines += made.notes
+    lines.append(
+        f"about {duration(made.seconds)} in all, then the release"
+        if made.seconds
+        else "nothing to make; the release is checked against Ollama"
+    )
+    return "\n".join(lines)
 
 
 class Plain(AbstractContextManager["Plain"]):
