@@ -38,14 +38,15 @@ def environment(folder: Path, address: Address) -> dict[str, str]:
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Address]:
-    """An Ollama that runs until the block ends."""
+def serving(folder: Path, program: str = "") -> Iterator[Address]:
+    """An Ollama that runs until the block ends; `program` is another binary of it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = Address("127.0.0.1", free.getsockname()[1])
     with (folder / "ollama.log").open("wb") as log:
         server = subprocess.Popen(
-            [binary(), "serve"],
+            [program or binary(), "serve"],
+            cwd=folder,  # it looks for its helpers there, too
             env=environment(folder, address),
             stdin=subprocess.DEVNULL,
             stdout=log,

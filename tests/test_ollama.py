@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,12 +145,15 @@ def test_an_ollama_that_cannot_is_refused_with_the_reason(
 
 
 @pytest.mark.smoke
-def test_a_real_ollama_that_must_use_go_templates_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OLLAMA_GO_TEMPLATE", "1")
-    with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
-        capable(ollama)  # a model without a Go template runs its own even then
+def test_a_real_ollama_without_its_helpers_is_refused(tmp_path: Path) -> None:
+    alone = shutil.copy(Path(real_ollama.binary()).resolve(), tmp_path / "ollama")
+    with (
+        real_ollama.serving(tmp_path, str(alone)) as address,
+        Ollama(address) as ollama,
+        pytest.raises(Missing, match="llama-quantize binary not found") as caught,
+    ):
+        capable(ollama)
+    assert "helper programs" in caught.value.next_step
 
 
 def test_an_upload_that_is_there_is_not_sent_again(tmp_path: Path, gguf: Path) -> None:

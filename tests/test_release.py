@@ -358,11 +358,10 @@ def test_a_real_ollama_serves_what_is_proven_and_keeps_it_when_a_later_proof_fai
 
 
 @pytest.mark.smoke
-def test_the_text_makes_the_same_model_as_the_http_interface(
-    made: Specialist, tmp_path: Path
-) -> None:
+def test_the_text_makes_the_same_model_as_the_http_interface(tmp_path: Path) -> None:
+    odd = specialist(tmp_path / "odd", system='Two lines,\n  one "quoted" 🦊, and\ta tab.\n\n')
     with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
-        release(made, ollama)
+        release(odd, ollama)
         subprocess.run(
             [real_ollama.binary(), "create", "text", "-f", released.file("tiny", "Modelfile")],
             env=real_ollama.environment(tmp_path, address),

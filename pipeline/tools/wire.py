@@ -64,7 +64,8 @@ def failure(doing: str, said: str) -> ToolFailed:
         way_out = "Make room on the disk of Ollama's models, then run the same command again."
     elif "llama-quantize" in said or "llama-server" in said:
         way_out = "This Ollama lacks its helper programs: install Ollama again, or run: make setup"
-    return ToolFailed(f"Ollama refused ({doing}): {said}", way_out)
+    short = said if len(said) <= 300 else f"{said[:300]}…"
+    return ToolFailed(f"Ollama refused ({doing}): {short}", way_out)
 
 
 def mapping(value: Any, path: str) -> dict[str, Any]:
