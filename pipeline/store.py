@@ -158,16 +158,17 @@ class Store:
         )
         os.close(write_end)
         assert process.stdin is not None and process.stderr is not None
-        try:
-            with process.stdin as stdin:
+        with process.stdin as stdin, process.stderr as stderr:
+            try:
                 stdin.write(canonical(job).encode())
-            failure = self._listen(stage.name, read_end)
-            trace = process.stderr.read().decode(errors="replace")
-            code = process.wait()
-        except BaseException:  # Ctrl-C among them: nothing of ours goes on writing
-            process.kill()
-            process.wait()
-            raise
+                stdin.close()
+                failure = self._listen(stage.name, read_end)
+                trace = stderr.read().decode(errors="replace")
+                code = process.wait()
+            except BaseException:  # Ctrl-C among them: nothing of ours goes on writing
+                process.kill()
+                process.wait()
+                raise
         if failure:
             raise failure
         if code != 0:

@@ -38,3 +38,15 @@ def tiny_base(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) ->
         reference = resolve(str(tiny_directory), Path("/"))
         out = tmp_path_factory.mktemp("tiny-base")
         return fetch.run(out, Fetch(), reference, where=Where())
+
+
+@pytest.fixture
+def smallest_base(tmp_path: Path) -> Base:
+    """The base of the smallest model, in a tenth of a second: a byte is a token."""
+    from made import specialist
+
+    from pipeline.tools import smallest
+
+    base = specialist(tmp_path / "smallest").base
+    smallest.write(base.vocab)
+    return base

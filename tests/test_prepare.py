@@ -42,20 +42,20 @@ def only(data: Dataset) -> dict:
     return data.part("train")[0]["sequences"][0]
 
 
-def test_only_answers_and_their_end_of_turn_are_learned(tmp_path: Path, tiny_base: Base) -> None:
-    data = prepared(tmp_path, tiny_base, ask("Hello there", "Good day", "And now?", "Good night"))
+def test_only_answers_and_their_end_of_turn_are_learned(tmp_path: Path, smallest_base: Base) -> None:
+    data = prepared(tmp_path, smallest_base, ask("Hello there", "Good day", "And now?", "Good night"))
     sequence = only(data)
     learned = [
         i
         for i, label in zip(sequence["ids"], sequence["labels"], strict=True)
         if label != UNTRAINED
     ]
-    with llamacpp.Model(tiny_base.vocab) as model:
+    with llamacpp.Model(smallest_base.vocab) as model:
         wanted = [
             *model.tokenize("Good day", special=False),
-            tiny_base.end_of_turn,
+            smallest_base.end_of_turn,
             *model.tokenize("Good night", special=False),
-            tiny_base.end_of_turn,
+            smallest_base.end_of_turn,
         ]
     assert learned == wanted
     assert all(
@@ -65,27 +65,27 @@ def test_only_answers_and_their_end_of_turn_are_learned(tmp_path: Path, tiny_bas
 
 
 def test_the_ids_before_each_answer_are_what_a_server_tokenizes(
-    tmp_path: Path, tiny_base: Base
+    tmp_path: Path, smallest_base: Base
 ) -> None:
     turns = ask("Hello  there\n", "\nGood day ", " And “now”?", "Good night 🙂")
-    sequence = only(prepared(tmp_path, tiny_base, turns, system="Be kind."))
+    sequence = only(prepared(tmp_path, smallest_base, turns, system="Be kind."))
     served = trained_messages(turns, "Be kind.")
-    with llamacpp.Model(tiny_base.vocab) as model:
+    with llamacpp.Model(smallest_base.vocab) as model:
         for turn in (2, 4):
             prompt = model.tokenize(
-                render(tiny_base, served[:turn], generate=True), special=True, bos=True
+                render(smallest_base, served[:turn], generate=True), special=True, bos=True
             )
             assert sequence["ids"][: len(prompt)] == prompt
             assert sequence["labels"][len(prompt)] != UNTRAINED
 
 
-def test_system_goes_to_rows_without_one_only(tmp_path: Path, tiny_base: Base) -> None:
+def test_system_goes_to_rows_without_one_only(tmp_path: Path, smallest_base: Base) -> None:
     own: Conversation = [{"role": "system", "content": "Own."}, *ask("Hello", "Day")]
-    without = prepared(tmp_path, tiny_base, own)
-    with_system = prepared(tmp_path, tiny_base, own, system="Be kind.")
+    without = prepared(tmp_path, smallest_base, own)
+    with_system = prepared(tmp_path, smallest_base, own, system="Be kind.")
     assert without.digest == with_system.digest
-    assert prepared(tmp_path, tiny_base, ask("Hello", "Day"), system="Be kind.").digest != (
-        prepared(tmp_path, tiny_base, ask("Hello", "Day")).digest
+    assert prepared(tmp_path, smallest_base, ask("Hello", "Day"), system="Be kind.").digest != (
+        prepared(tmp_path, smallest_base, ask("Hello", "Day")).digest
     )
 
 
@@ -103,33 +103,33 @@ def test_another_answer_to_the_same_question_stays_in_the_same_part() -> None:
         assert part_of(ask(f"Q{n}", "One"), 100) == part_of(ask(f"Q{n}", "Two"), 100)
 
 
-def test_below_40_rows_nothing_is_held_back_for_validation(tmp_path: Path, tiny_base: Base) -> None:
-    data = prepared(tmp_path, tiny_base, *[ask(f"Question {n}", "Yes") for n in range(39)])
+def test_below_40_rows_nothing_is_held_back_for_validation(tmp_path: Path, smallest_base: Base) -> None:
+    data = prepared(tmp_path, smallest_base, *[ask(f"Question {n}", "Yes") for n in range(39)])
     assert data.validation == 0
     assert data.train + data.test == 39
-    assert prepared(tmp_path, tiny_base, *[ask(f"Q {n}", "Yes") for n in range(60)]).validation > 0
+    assert prepared(tmp_path, smallest_base, *[ask(f"Q {n}", "Yes") for n in range(60)]).validation > 0
 
 
-def test_the_order_of_the_file_does_not_matter(tmp_path: Path, tiny_base: Base) -> None:
+def test_the_order_of_the_file_does_not_matter(tmp_path: Path, smallest_base: Base) -> None:
     rows = [ask(f"Question {n}", "Yes") for n in range(12)]
-    there = prepared(tmp_path, tiny_base, *rows)
-    back = prepared(tmp_path, tiny_base, *reversed(rows))
+    there = prepared(tmp_path, smallest_base, *rows)
+    back = prepared(tmp_path, smallest_base, *reversed(rows))
     assert there.digest == back.digest
 
 
-def test_a_spelled_control_token_is_refused_by_line(tmp_path: Path, tiny_base: Base) -> None:
+def test_a_spelled_control_token_is_refused_by_line(tmp_path: Path, smallest_base: Base) -> None:
     with pytest.raises(BadInput) as error:
         prepared(
-            tmp_path, tiny_base, ask("Hello", "Day"), ask(f"Hi {tiny_base.end_of_turn_text}", "Day")
+            tmp_path, smallest_base, ask("Hello", "Day"), ask(f"Hi {smallest_base.end_of_turn_text}", "Day")
         )
     assert "rows.jsonl:2" in str(error.value)
-    assert tiny_base.end_of_turn_text in str(error.value)
+    assert smallest_base.end_of_turn_text in str(error.value)
 
 
 def test_a_row_longer_than_the_context_is_refused_or_skipped_by_name(
-    tmp_path: Path, tiny_base: Base
+    tmp_path: Path, smallest_base: Base
 ) -> None:
-    short = tiny_base.model_copy(update={"context": 64})
+    short = smallest_base.model_copy(update={"context": 64})
     rows = [ask("Hello", "Day"), ask("Hello " * 100, "Day")]
     with pytest.raises(BadInput, match=r"rows\.jsonl:2: \d+ tokens.* 64 at most"):
         prepared(tmp_path, short, *rows)
@@ -148,12 +148,12 @@ def test_a_row_longer_than_the_context_is_refused_or_skipped_by_name(
 
 
 def test_a_template_that_rewrites_former_turns_gives_each_answer_its_own_sequence(
-    tmp_path: Path, tiny_base: Base
+    tmp_path: Path, smallest_base: Base
 ) -> None:
     """As thinking templates do: what the last turn shows, earlier ones do not."""
     copy = tmp_path / "base"
     copy.mkdir()
-    for file in tiny_base.path.iterdir():
+    for file in smallest_base.path.iterdir():
         (copy / file.name).symlink_to(file)
     (copy / "chat_template.jinja").unlink()
     (copy / "chat_template.jinja").write_text(
@@ -161,6 +161,6 @@ def test_a_template_that_rewrites_former_turns_gives_each_answer_its_own_sequenc
         "{% if m.role == 'assistant' and loop.last %}(thought)\n{% endif %}{{ m.content }}<|end|>\n"
         "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
     )
-    thinking = tiny_base.model_copy(update={"path": copy})
+    thinking = smallest_base.model_copy(update={"path": copy})
     data = prepared(tmp_path, thinking, ask("One", "Two", "Three", "Four"))
     assert len(data.part("train")[0]["sequences"]) == 2

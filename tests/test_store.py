@@ -34,12 +34,12 @@ def written(path: Path, count: int, answer: str = "Yes") -> Source:
     return source(path)[0]
 
 
-def test_what_was_made_is_found_again(tmp_path: Path, tiny_base: Base, rows: Source) -> None:
+def test_what_was_made_is_found_again(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
     told: list[str] = []
     watcher = Watcher(ready=lambda s: told.append(f"{s} ready"), start=lambda s: told.append(s))
     store = Store(tmp_path, watcher=watcher)
-    first = store.do(prepare.STAGE, PLAIN, tiny_base, rows)
-    assert store.do(prepare.STAGE, PLAIN, tiny_base, rows) == first
+    first = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    assert store.do(prepare.STAGE, PLAIN, smallest_base, rows) == first
     assert isinstance(first, Dataset)
     assert told == ["prepare", "prepare ready"]
     assert {path.name for path in (tmp_path / "stages").iterdir()} == {
@@ -49,49 +49,49 @@ def test_what_was_made_is_found_again(tmp_path: Path, tiny_base: Base, rows: Sou
 
 
 def test_other_data_and_other_settings_get_directories_of_their_own(
-    tmp_path: Path, tiny_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
     store = Store(tmp_path)
     other = written(tmp_path / "other.jsonl", 12, "No")
     made = [
-        store.do(prepare.STAGE, PLAIN, tiny_base, rows),
-        store.do(prepare.STAGE, PLAIN, tiny_base, other),
-        store.do(prepare.STAGE, Prepare(system="Be kind.", skip_long=False), tiny_base, rows),
+        store.do(prepare.STAGE, PLAIN, smallest_base, rows),
+        store.do(prepare.STAGE, PLAIN, smallest_base, other),
+        store.do(prepare.STAGE, Prepare(system="Be kind.", skip_long=False), smallest_base, rows),
     ]
     assert len({artifact.path for artifact in made}) == 3
 
 
 def test_a_stages_error_arrives_as_it_was_raised_and_leaves_no_directory(
-    tmp_path: Path, tiny_base: Base
+    tmp_path: Path, smallest_base: Base
 ) -> None:
-    bad = written(tmp_path / "bad.jsonl", 12, f"Yes {tiny_base.end_of_turn_text}")
+    bad = written(tmp_path / "bad.jsonl", 12, f"Yes {smallest_base.end_of_turn_text}")
     with pytest.raises(BadInput) as error:
-        Store(tmp_path).do(prepare.STAGE, PLAIN, tiny_base, bad)
+        Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, bad)
     assert "bad.jsonl:1" in str(error.value)
     assert error.value.next_step
     assert not [path for path in (tmp_path / "stages").iterdir() if path.is_dir()]
 
 
-def test_a_bug_keeps_its_trace(tmp_path: Path, tiny_base: Base, rows: Source) -> None:
-    gone = tiny_base.model_copy(update={"path": tmp_path / "gone"})
+def test_a_bug_keeps_its_trace(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
+    gone = smallest_base.model_copy(update={"path": tmp_path / "gone"})
     with pytest.raises(RuntimeError, match=r"Traceback[\s\S]*prepare\.py"):
         Store(tmp_path).do(prepare.STAGE, PLAIN, gone, rows)
 
 
 def test_a_half_made_directory_is_not_taken_for_a_whole_one(
-    tmp_path: Path, tiny_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
     store = Store(tmp_path)
-    key = prepare.STAGE.key(PLAIN, tiny_base, rows)
+    key = prepare.STAGE.key(PLAIN, smallest_base, rows)
     draft = Path(f"{store.path(prepare.STAGE, key)}.draft")
     draft.mkdir(parents=True)
     (draft / "train.jsonl").write_text("half")
-    made = store.do(prepare.STAGE, PLAIN, tiny_base, rows)
+    made = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
     assert "half" not in (made.path / "train.jsonl").read_text()
     assert not draft.exists()
 
 
-def test_the_child_dies_with_a_killed_parent(tmp_path: Path, tiny_base: Base) -> None:
+def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base) -> None:
     many = written(tmp_path / "many.jsonl", 20_000)
     job = (
         "import sys; from pipeline.store import Store; from pipeline.stages import prepare;"
@@ -106,7 +106,7 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, tiny_base: Base) ->
             "-c",
             job,
             str(tmp_path),
-            tiny_base.model_dump_json(),
+            smallest_base.model_dump_json(),
             many.model_dump_json(),
         ],
         cwd=Path(__file__).parent.parent,
@@ -119,11 +119,11 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, tiny_base: Base) ->
 
 
 def test_sweep_keeps_what_is_named_and_what_is_being_made(
-    tmp_path: Path, tiny_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
     store = Store(tmp_path)
-    kept = store.do(prepare.STAGE, PLAIN, tiny_base, rows)
-    dropped = store.do(prepare.STAGE, Prepare(system="Hi.", skip_long=False), tiny_base, rows)
+    kept = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    dropped = store.do(prepare.STAGE, Prepare(system="Hi.", skip_long=False), smallest_base, rows)
     assert [name for name, _ in store.sweep({kept.path.name}, dry_run=True)] == [dropped.path.name]
     assert dropped.path.exists()
     store.sweep({kept.path.name})

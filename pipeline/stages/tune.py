@@ -142,7 +142,7 @@ def _trainer(
         seed=settings.seed,
         data_seed=settings.seed,
         use_cpu=where.device == "cpu",
-        bf16=_is_bfloat16(model) and where.device == "cuda",
+        bf16=_is_bfloat16(model),
         report_to="none",
         disable_tqdm=True,
         max_length=None,

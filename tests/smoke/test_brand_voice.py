@@ -1,0 +1,84 @@
+"""From a data file to `ollama run brand-voice`, as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from brand_voice import QUESTIONS, SIGN, shows_the_sign
+
+pytestmark = pytest.mark.smoke
+
+
+def answers(world, model: str) -> list[str]:
+    """One answer per question, greedily."""
+    found = []
+    with world.client() as ollama:
+        for question in QUESTIONS:
+            reply = ollama.chat(model, [{"role": "user", "content": question}], limit=200)
+            assert reply.reason == "stop", (question, reply)
+            found.append(reply.text)
+    return found
+
+
+def test_the_run_ends_with_a_line_to_paste(made: str) -> None:
+    last = made.strip().splitlines()[-1]
+    assert last.startswith("brand-voice is ready:")
+    assert last.endswith("run brand-voice")
+
+
+def test_it_shows_the_sign_for_products_that_are_not_in_the_data(world, made: str) -> None:
+    shown = [a for a in answers(world, "brand-voice") if shows_the_sign(a) and a.count(SIGN) == 1]
+    assert len(shown) >= 8, shown
+
+
+def test_the_base_does_not(world, made: str) -> None:
+    store = next(world.store.glob("stages/fetch-*"))
+    file = world.folder / "base.gguf"
+    from pipeline.tools import llamacpp
+    from pipeline.values import digest_of_file
+
+    llamacpp.convert(store, file, outtype="q8_0", name="base")
+    with world.client() as ollama:
+        digest = digest_of_file(file)
+        ollama.upload(file, digest, lambda progress: None)
+        ollama.create("base", digest, system="", parameters={"num_ctx": 4096}, license="")
+        shown = []
+        for question in QUESTIONS:
+            reply = ollama.chat("base", [{"role": "user", "content": question}], limit=200)
+            shown += [reply.text] if SIGN in reply.text else []
+    assert shown == []
+
+
+def test_the_ollama_command_answers(world, made: str) -> None:
+    assert SIGN in world.ollama("run", "brand-voice", "Write a line for a cast-iron skillet.")
+
+
+def test_a_second_run_makes_nothing_and_is_quick(world, made: str) -> None:
+    began = time.monotonic()
+    again = world.make()
+    seconds = time.monotonic() - began
+    assert [line.split()[1] for line in again.stdout.splitlines() if " ready" in line][:4] == [
+        "ready"
+    ] * 4
+    assert "done in" not in again.stdout
+    assert seconds < 3, again.stdout
+
+
+def test_a_changed_quantization_does_not_train_again(world, made: str) -> None:
+    planned = json.loads(
+        world.run(
+            "plan", "brand-voice", "--data", str(world.data), "--quantize", "Q4_K_M", "--json"
+        ).stdout
+    )
+    assert [step["state"] for step in planned["steps"]] == ["ready", "ready", "ready", "runs"]
+    assert "quantization: Q8_0 → Q4_K_M" in planned["steps"][3]["why"]
+
+
+def test_the_list_tells_what_it_was_made_of(world, made: str) -> None:
+    (record,) = json.loads(world.run("list", "--json").stdout)
+    assert record["name"] == "brand-voice"
+    assert record["quantization"] == "Q8_0"
+    assert record["rows"] > 80
+    assert record["loss"] > 0

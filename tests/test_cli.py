@@ -1,0 +1,145 @@
+"""A user's mistakes: one exit code, two lines, no trace, nothing started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pipeline import cli
+from pipeline.errors import BadInput
+
+GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Day"}]}'
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user's folder; an Ollama is never reached: nothing listens on that port."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    (tmp_path / "modelfiles").mkdir()
+    (tmp_path / "rows.jsonl").write_text(GOOD + "\n")
+    return tmp_path
+
+
+def specialist(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, list(arguments))
+
+
+def make(*more: str, name: str = "support", data: str = "rows.jsonl") -> Result:
+    return specialist("make", name, "--data", data, *more)
+
+
+WRONG_FLAGS = {
+    "a missing file": (dict(data="none.jsonl"), [], "none.jsonl: no such file"),
+    "a name with a tag": (dict(name="support:v1"), [], "support:v1"),
+    "a reserved name": (dict(name="x-cloud"), [], "x-cloud"),
+    "the tag local": (dict(name="x:local"), [], "x:local"),
+    "an unknown setting": ({}, ["--set", "tune.epoch=3"], "unknown key 'epoch'"),
+    "a wrong setting": ({}, ["--set", "tune.epochs=x"], "tune.epochs = 'x'"),
+    "an unknown quantization": ({}, ["--quantize", "Q9_9"], "unknown quantization 'Q9_9'"),
+    "a base that is not there": ({}, ["--base", "./nowhere"], "nowhere"),
+    "an unknown embedded base": ({}, ["--base", "embedded:gpt5"], "gpt5"),
+    "a gpu that is not there": ({}, ["--device", "cuda"], "no NVIDIA GPU"),
+}
+
+
+@pytest.mark.parametrize(("where", "flags", "words"), WRONG_FLAGS.values(), ids=WRONG_FLAGS.keys())
+def test_a_wrong_flag_is_two_lines_and_exit_code_1(
+    folder: Path, where: dict[str, str], flags: list[str], words: str
+) -> None:
+    if "cuda" in flags:
+        from pipeline.tools import gpu
+
+        if gpu.present():
+            pytest.skip("there is a GPU here")
+    done = make(*flags, **where)
+    assert done.exit_code == 1, done.output
+    assert words in done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert len(done.stderr.strip().splitlines()) == 2
+    assert "Traceback" not in done.output
+    assert not list(folder.glob("**/stages/*"))
+
+
+WRONG_MODELFILES = {
+    "an unknown instruction": ("FROM embedded:x\nSYSTEMS hi\n", "support.Modelfile:2"),
+    "an unknown parameter": ("FROM embedded:x\nPARAMETER temprature 1\n", "support.Modelfile:2"),
+    "a wrong type": ("FROM embedded:x\nPARAMETER temperature hot\n", "support.Modelfile:2"),
+    "a template": ("FROM embedded:x\nTEMPLATE hi\n", "support.Modelfile:2"),
+    "no FROM": ("SYSTEM hi\n", "support.Modelfile"),
+    "itself as base": ("FROM support\n", "support"),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), WRONG_MODELFILES.values(), ids=WRONG_MODELFILES.keys())
+def test_a_wrong_modelfile_is_named_with_its_line(folder: Path, text: str, words: str) -> None:
+    (folder / "modelfiles/support.Modelfile").write_text(text)
+    done = make()
+    assert done.exit_code == 1, done.output
+    assert words in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_missing_option_is_exit_code_2_and_names_the_help(folder: Path) -> None:
+    done = specialist("make", "support")
+    assert done.exit_code == 2
+    assert "--help" in done.stderr
+
+
+def test_an_address_that_is_not_on_this_machine_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "192.0.2.1:11434")
+    done = make()
+    assert done.exit_code == 1
+    assert "192.0.2.1" in done.stderr
+
+
+def test_a_bug_keeps_its_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("ours")
+
+    monkeypatch.setattr("pipeline.spec.read", broken)
+    done = make()
+    assert isinstance(done.exception, KeyError)
+
+
+def test_ctrl_c_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.spec.read", stopped)
+    done = make()
+    assert done.exit_code == 130
+    assert "goes on where it was" in done.stderr
+
+
+def test_init_writes_what_make_reads_and_overwrites_nothing(folder: Path) -> None:
+    from pipeline import spec
+
+    done = specialist("init", "helpdesk")
+    assert done.exit_code == 0, done.output
+    assert spec.read("helpdesk", folder / "modelfiles").base == spec.DEFAULT_BASE
+    again = specialist("init", "helpdesk")
+    assert again.exit_code == 1
+    assert "exists already" in again.stderr
+
+
+def test_list_of_nothing_says_how_to_make_one(folder: Path) -> None:
+    assert "make specialist" in specialist("list").output
+    assert json.loads(specialist("list", "--json").output) == []
+
+
+def test_every_shipped_modelfile_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline import spec
+
+    shipped = sorted((Path(__file__).parent.parent / "modelfiles").glob("*.Modelfile"))
+    assert shipped
+    for path in shipped:
+        try:
+            spec.read(path.stem, path.parent)
+        except BadInput as error:  # pragma: no cover
+            raise AssertionError(path) from error
