@@ -62,8 +62,10 @@ def failure(doing: str, said: str) -> ToolFailed:
     way_out = "Its log says more."
     if "no space left" in said:
         way_out = "Make room on the disk of Ollama's models, then run the same command again."
-    elif "llama-quantize" in said or "llama-server" in said:
+    elif "binary not found" in said:
         way_out = "This Ollama lacks its helper programs: install Ollama again, or run: make setup"
+    elif "llama-quantize failed" in said:  # all that Ollama says where it runs out of disk there
+        way_out = "See if the disk of Ollama's models is full; its log says more."
     short = said if len(said) <= 300 else f"{said[:300]}…"
     return ToolFailed(f"Ollama refused ({doing}): {short}", way_out)
 
