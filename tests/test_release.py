@@ -248,6 +248,18 @@ def test_a_model_that_someone_put_in_the_place_of_ours_is_not_ours(
         check_name_is_ours("tiny", ollama)
 
 
+def test_what_was_put_back_by_hand_is_still_ours(
+    made: Specialist, other: Specialist, ollama: Ollama
+) -> None:
+    release(made, ollama)
+    first = ollama.digest("tiny")
+    release(other, ollama)
+    ollama.copy("tiny:previous", "tiny")  # also how it looks after a kill before the last copy
+    assert not already_released(other, ollama)
+    release(other, ollama)
+    assert ollama.digest("tiny:previous") == first != ollama.digest("tiny")
+
+
 def test_interrupted_it_leaves_no_candidate(made: Specialist, ollama: Ollama) -> None:
     def interrupt(progress: Progress) -> None:
         if "built-in" in progress.note:
