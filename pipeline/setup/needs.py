@@ -101,9 +101,10 @@ def go() -> None:
         )
 
 
-def go_cache() -> Path:
-    """Where Go keeps what it compiled."""
-    return Path(os.environ.get("GOCACHE") or Path.home() / ".cache" / "go-build")
+def user_cache() -> Path:
+    """The folder of all caches, where uv and Go keep theirs too."""
+    value = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(value) if value.startswith("/") else Path.home() / ".cache"
 
 
 def _go_says(*arguments: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pipeline import places
@@ -38,9 +39,13 @@ def ollama() -> Step:
         run=_build,
         seconds=_SECONDS / CORES,
         needs=(needs.compiler, needs.go),
-        space=((places.cache_home(), 0.2), (needs.go_cache(), 2)),
+        space=((places.cache_home(), 0.2), (_go_cache(), 2)),
         beside=True,
     )
+
+
+def _go_cache() -> Path:
+    return Path(os.environ.get("GOCACHE") or needs.user_cache() / "go-build")
 
 
 def _links() -> dict[Path, Path]:

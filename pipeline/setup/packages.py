@@ -111,9 +111,7 @@ def _index() -> dict[str, str]:
 
 
 def _uv_cache() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME", "")
-    default = (Path(cache) if cache.startswith("/") else Path.home() / ".cache") / "uv"
-    return Path(os.environ.get("UV_CACHE_DIR", default))
+    return Path(os.environ.get("UV_CACHE_DIR") or needs.user_cache() / "uv")
 
 
 def _key() -> str:
