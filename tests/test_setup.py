@@ -85,6 +85,17 @@ def test_a_failed_program_tells_its_error_its_log_and_keeps_what_was_made(
     assert (machine / "before").exists() and not (machine / "after").exists()
 
 
+def test_a_full_disk_in_the_middle_is_a_sentence_and_not_a_trace(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(work: Work) -> None:
+        raise OSError(28, "No space left on device")
+
+    plan(monkeypatch, Step("full", lambda: False, full, 1))
+    with pytest.raises(SystemExit, match="No space left on device"):
+        run.main([])
+
+
 def test_what_depends_on_nothing_runs_at_the_same_time(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -342,3 +353,15 @@ def test_a_python_out_of_range_is_refused_in_words_that_it_can_read() -> None:
     assert refused.returncode == 1
     assert "this is Python 3.9; Python 3.11, 3.12 or 3.13 is needed" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_the_index_that_pip_was_told_is_told_to_uv_which_has_the_last_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(packages, "VENV", Path(sys.prefix))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.delenv("UV_DEFAULT_INDEX", raising=False)
+    assert packages._index()["UV_DEFAULT_INDEX"] == "http://127.0.0.1:9/simple"
+
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:8/simple")
+    assert "UV_DEFAULT_INDEX" not in packages._index()

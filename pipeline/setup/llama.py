@@ -52,6 +52,7 @@ def _build(work: Work, helpers: list[str]) -> None:
     tree = places.llama_bin().parent / "build"
     quick = Path(__file__).with_name("quick.cmake")
     cmake: list[str | Path] = [VENV / "bin" / "cmake", "-G", "Ninja", "-B", tree]
+    cmake += [f"-DCMAKE_MAKE_PROGRAM={VENV / 'bin' / 'ninja'}"]  # another clone may have begun it
     cmake += ["-S", places.llama_cpp(), *_OPTIONS, f"-DCMAKE_PROJECT_llama.cpp_INCLUDE={quick}"]
     work.child(cmake, environ())
     ninja: list[str | Path] = [

@@ -35,7 +35,7 @@ def packages(device: str) -> Step:
         run=_install,
         seconds=90,
         needs=(needs.venv, lambda: needs.gpu(device)),
-        space=((ROOT, 10), (_uv_cache(), 6)),
+        space=((ROOT, 6.5), (_uv_cache(), 6)),  # hard links on one disk: the rest is for the run
     )
 
 

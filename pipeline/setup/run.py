@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         set_up(chosen.device, chosen.binary)
     except PipelineError as error:
         sys.exit(f"Error: {error}\n{error.next_step}")
+    except OSError as error:  # a full disk, a folder that may not be written
+        sys.exit(f"Error: {error}\nWhen that is mended, run it again to go on from here.")
     except KeyboardInterrupt:
         print("\nStopped. Run it again to go on from here.", file=sys.stderr)
         sys.exit(130)
@@ -72,7 +74,7 @@ def _make(steps: list[Step], lock: int) -> None:
     names = ", ".join(step.name for step in steps)
     print(f"Set-up, once per machine, about {duration(longest)}: {names}", flush=True)
     began = time.monotonic()
-    failures: list[PipelineError] = []
+    failures: list[Exception] = []
     with Progress() as progress:
 
         def lane(mine: list[Step]) -> None:
@@ -80,7 +82,7 @@ def _make(steps: list[Step], lock: int) -> None:
                 progress.begin(step.name, step.seconds)
                 try:
                     step.run(Work(step, progress, lock))
-                except PipelineError as error:
+                except Exception as error:  # raised again below, in the main thread
                     failures.append(error)
                     return
                 progress.end(step.name)

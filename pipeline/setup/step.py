@@ -14,6 +14,7 @@ from pipeline.errors import ToolFailed
 from pipeline.setup.progress import Progress
 from pipeline.tools.children import tied
 
+_ERROR = r"(?i)\berror:|\bcmake error\b|\bfatal\b|no solution"
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -94,5 +95,5 @@ class Work:
 
 def _reason(said: list[str]) -> str:
     """The first line that names an error, else the last one."""
-    named = (line for line in said if re.search(r"(?i)\berror\b|\bfatal\b|no solution", line))
+    named = (line for line in said if re.search(_ERROR, line))
     return next(named, next((line for line in reversed(said) if line), "it said nothing"))[:300]
