@@ -70,7 +70,6 @@ def _model(settings: Tune, base: Base, data: Dataset, where: Where) -> tuple[Any
 
     if where.device == "cpu":
         torch.set_num_threads(where.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
     elif not torch.cuda.is_available():
         raise Missing("torch finds no usable GPU", "Run with --device cpu, or check the driver.")
     dtype = _arithmetic(where)
