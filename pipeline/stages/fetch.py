@@ -1,0 +1,94 @@
+"""fetch: a base model as a Hugging Face directory, with the one template it is trained and served by.
+
+What leaves here is settled: 16-bit weights, a tokenizer that llama.cpp reads alike, the frozen chat
+template, the token that ends an answer. Later stages look nothing up.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Base
+from pipeline.errors import BadInput
+from pipeline.reference import Reference
+from pipeline.settings import Fetch
+from pipeline.stage import Progress, Stage, Where
+from pipeline.stages.fetching import directory, embedded, vocabulary
+from pipeline.stages.fetching.frozen import freeze
+from pipeline.tools import llamacpp
+
+STAGE = Stage("fetch", version=1, makes=Base, pinned=(llamacpp.REVISION,))
+KINDS = {"embedded": embedded, "directory": directory}
+
+
+def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Base:
+    """Make the base that `reference` points at.
+
+    Args:
+        out: the stage's own directory; what is left of an earlier try is written over.
+
+    Raises:
+        BadInput: the base cannot be tuned and served faithfully: the reason.
+        ToolFailed: it does not survive the way to a GGUF: the first difference.
+    """
+    kind = KINDS[reference.kind]
+    scratch = out / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        source = kind.write(out, reference, where)
+        bos, eos = _named_tokens(out)
+        template = _template(source.template, reference.name, bos, eos)
+        (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+        kind.write_vocab(out, scratch, reference, where)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    where.report(Progress(0.95, 1, "comparing tokenizers"))
+    return Base.at(
+        out,
+        name=reference.name,
+        architecture=reference.architecture,
+        parameters=reference.parameters,
+        context=reference.context,
+        license=source.license,
+        **_words(out, template),
+    )
+
+
+def _template(own: str, name: str, bos: str, eos: str) -> str:
+    if not own:
+        raise BadInput(
+            f"the base {name} has no chat template: it was never taught to answer",
+            "Take its instruction-tuned version (often called -Instruct, -it or -chat).",
+        )
+    return freeze(own, name, bos=bos, eos=eos)
+
+
+def _named_tokens(out: Path) -> tuple[str, str]:
+    """bos_token and eos_token as tokenizer_config.json spells them."""
+    from pipeline.checkpoint import read
+
+    config = read(out, "tokenizer_config.json")
+    found = [config.get(f"{name}_token") or "" for name in ("bos", "eos")]
+    bos, eos = (str(t.get("content", "")) if isinstance(t, dict) else str(t) for t in found)
+    return bos, eos
+
+
+def _words(out: Path, template: str) -> dict[str, Any]:
+    """What the vocabulary says, as llama.cpp sees it: that is what serves."""
+    seen = vocabulary.Vocabulary.of(out / "vocab.gguf")
+    bos_text, eos_text = seen.text(seen.bos), seen.text(seen.eos)
+    with llamacpp.Model(out / "vocab.gguf") as model:
+        bos = vocabulary.agreed_bos(out, model, seen)
+        vocabulary.check_tokens(out, model, template, bos_text, eos_text)
+        end = vocabulary.end_of_turn(template, model, seen, bos_text, eos_text)
+    return {
+        "bos": bos,
+        "bos_text": bos_text,
+        "eos_text": eos_text,
+        "end_of_turn": end,
+        "end_of_turn_text": seen.text(end),
+        "control": seen.control,
+        "nfc": vocabulary.normalises(out),
+    }

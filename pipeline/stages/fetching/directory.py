@@ -1,0 +1,106 @@
+"""A Hugging Face directory as a base: copied, never linked, so that nothing can change it later."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pipeline import checkpoint
+from pipeline.errors import BadInput
+from pipeline.reference import Reference, resolve
+from pipeline.stage import Progress, Where
+from pipeline.stages.fetching.source import Source
+from pipeline.tools import llamacpp
+from pipeline.values import write_json
+
+LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
+AS_THEY_ARE = ("tokenizer.json", "tokenizer.model", "model.safetensors.index.json", *LICENSES)
+
+
+def write(out: Path, reference: Reference, where: Where) -> Source:
+    """Write config, tokenizer and weights (bf16) of a directory to `out`.
+
+    Raises:
+        BadInput: the directory changed meanwhile, or a weight is not finite.
+    """
+    folder = reference.path
+    for name in AS_THEY_ARE:
+        if (folder / name).is_file():
+            shutil.copyfile(folder / name, out / name)
+    config = checkpoint.check(folder)
+    _write_config(folder, out, config)
+    names = checkpoint.weight_files(folder)
+    for i, name in enumerate(names):
+        where.report(Progress(0.7 * i / len(names), 1, f"weights to 16 bit: {name}"))
+        _write_weights(folder / name, out / name, where)
+    if resolve(str(folder), folder).digest != reference.digest:
+        raise BadInput(f"{folder} changed while it was read", "Run again when it is at rest.")
+    return Source(_template(folder), _license(folder))
+
+
+def write_vocab(out: Path, scratch: Path, reference: Reference, where: Where) -> None:
+    """Let the converter read config and tokenizer, and keep the vocabulary as vocab.gguf."""
+    where.report(Progress(0.7, 1, "converting the vocabulary"))
+    llamacpp.convert(out, out / "vocab.gguf", vocab_only=True, name=reference.name)
+
+
+def _write_config(folder: Path, out: Path, config: dict[str, Any]) -> None:
+    dropped = ("torch_dtype", "_name_or_path")  # the second one is a path of another machine
+    kept = {key: value for key, value in config.items() if key not in dropped}
+    write_json(out / "config.json", {**kept, "dtype": "bfloat16"})
+    tokens = checkpoint.read(folder, "tokenizer_config.json")
+    tokens.pop("chat_template", None)  # the frozen one lies beside it; the converter prefers this
+    write_json(out / "tokenizer_config.json", tokens)
+    # only the ids: a base's sampling settings are not carried over, and the converter would
+    chosen = checkpoint.read(folder, "generation_config.json")
+    ids = {key: value for key, value in chosen.items() if key.endswith("_token_id")}
+    write_json(out / "generation_config.json", ids)
+
+
+def _write_weights(source: Path, target: Path, where: Where) -> None:
+    """One dtype from here on: bf16. Training, merging and conversion then never round again.
+
+    float32 loses 16 bits and float16 three, both less than any quantization does; in return nothing
+    overflows in training, as it can in float16.
+    """
+    kinds = {tensor["dtype"] for tensor in checkpoint.header(source).values()}
+    if kinds == {"BF16"}:
+        shutil.copyfile(source, target)
+        return
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    where.say(f"{source.name}: weights in {', '.join(sorted(kinds - {'BF16'}))} are kept in bf16")
+    weights = {}
+    with safe_open(str(source), framework="pt") as file:
+        for name in file.keys():  # noqa: SIM118 (no mapping)
+            weights[name] = file.get_tensor(name).to(torch.bfloat16)
+            if not bool(torch.isfinite(weights[name]).all()):
+                raise BadInput(f"{source}: {name} holds NaN or infinity", "Get the file again.")
+    save_file(weights, target, metadata={"format": "pt"})
+
+
+def _template(folder: Path) -> str:
+    """The chat template, wherever a Hugging Face directory may keep it."""
+    if (folder / "chat_template.jinja").is_file():
+        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        found = checkpoint.read(folder, name).get("chat_template")
+        if isinstance(found, list):  # several, by name
+            found = {entry["name"]: entry["template"] for entry in found}.get("default")
+        if isinstance(found, str):
+            return found
+    return ""
+
+
+def _license(folder: Path) -> str:
+    for name in LICENSES:
+        if (folder / name).is_file():
+            return (folder / name).read_text(encoding="utf-8", errors="replace")
+    card = folder / "README.md"
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    found = re.search(r"^license:[ \t]*(\S.*)$", text.partition("\n---")[0], re.MULTILINE)
+    return found[1].strip() if found else ""
