@@ -35,7 +35,7 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
         Missing: no GPU where one was asked for.
         ToolFailed: a loss that is no number, or frozen weights that changed.
     """
-    model, tokenizer = _model(settings, base, data, where)
+    model, tokenizer = _model(out, settings, base, data, where)
     frozen = _checksum(model)
     began = time.monotonic()
     trainer = _trainer(out, settings, model, tokenizer, data, where)
@@ -48,8 +48,7 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
     model.save_pretrained(str(out), safe_serialization=True)
     _portable(out, base)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    for left in out.glob("unsloth_compiled_cache"):
-        shutil.rmtree(left)
+    shutil.rmtree(out / "unsloth_compiled_cache", ignore_errors=True)
     (out / "README.md").unlink(missing_ok=True)
     return Adapter.at(
         out,
@@ -61,10 +60,10 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
     )
 
 
-def _model(settings: Tune, base: Base, data: Dataset, where: Where) -> tuple[Any, Any]:
+def _model(out: Path, settings: Tune, base: Base, data: Dataset, where: Where) -> tuple[Any, Any]:
     """The base with fresh LoRA factors, as Unsloth makes it."""
     os.environ["OMP_NUM_THREADS"] = str(where.threads)
-    os.chdir(_scratch())  # Unsloth writes its compiled cache into the working directory
+    os.chdir(out)  # Unsloth writes its compiled cache into the working directory
     import torch
     from unsloth import FastLanguageModel  # first: it patches the others
 
@@ -94,12 +93,6 @@ def _model(settings: Tune, base: Base, data: Dataset, where: Where) -> tuple[Any
     return model, tokenizer
 
 
-def _scratch() -> Path:
-    import tempfile
-
-    return Path(tempfile.mkdtemp(prefix="specialist-"))
-
-
 def _trainer(
     out: Path, settings: Tune, model: Any, tokenizer: Any, data: Dataset, where: Where
 ) -> Any:
@@ -121,6 +114,7 @@ def _trainer(
             "load_best_model_at_end": True,
             "metric_for_best_model": "eval_loss",
             "greater_is_better": False,
+            "restore_callback_states_from_checkpoint": True,  # how often the loss has risen
         }
     config = SFTConfig(
         output_dir=str(out / "checkpoints"),
