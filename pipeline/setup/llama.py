@@ -11,8 +11,8 @@ from pipeline.setup.packages import VENV, environ
 from pipeline.setup.step import CORES, Step, Work
 
 HELPERS = ("llama-server", "llama-quantize")
-_LIBRARY_SECONDS = 200  # on one core
-_HELPERS_SECONDS = 180
+_LIBRARY_SECONDS = 180  # on one core
+_HELPERS_SECONDS = 150
 
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",

@@ -23,7 +23,7 @@ from pipeline.tools.host import address
 
 GO = (1, 26)  # Ollama 0.33.0's go.mod
 _GO_FETCHES_ITSELF = (1, 21)  # from here on Go downloads the newer Go that a module asks for
-_INSTALL_OLLAMA = "install Ollama itself (https://ollama.com/download), then neither is needed"
+_INSTALL_OLLAMA = "install Ollama itself (https://ollama.com/download) instead of building it"
 
 
 def check(steps: Iterable[Step]) -> None:

@@ -14,7 +14,7 @@ from pipeline.tools import server
 from pipeline.tools.host import address
 
 _PACKAGE = "github.com/ollama/ollama"
-_SECONDS = 200  # on one core
+_SECONDS = 150  # on one core
 
 
 def own(binary: bool) -> bool:

@@ -33,7 +33,7 @@ def packages(device: str) -> Step:
         "Python packages",
         done=lambda: _stamp("packages") == _key() and (VENV / "bin" / "python").exists(),
         run=_install,
-        seconds=90,
+        seconds=60,
         needs=(needs.venv, lambda: needs.gpu(device)),
         space=((ROOT, 6.5), (_uv_cache(), 6)),  # hard links on one disk: the rest is for the run
     )

@@ -26,7 +26,7 @@ def source() -> Step:
         "llama.cpp source",
         done=places.llama_source().exists,
         run=_unpack_source,
-        seconds=20,
+        seconds=15,
         space=((places.cache_home(), 0.5),),
     )
 
