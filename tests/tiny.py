@@ -1,10 +1,11 @@
 """A tiny random base: two Llama layers and a small tokenizer that llama.cpp reads alike.
 
-    tiny_base_directory(folder)    # about half a second, the same bytes each time
+    tiny_base_directory(folder)    # well under a second, the same bytes each time
 
-The tokenizer is BPE with byte fallback, which the converter writes as a "llama" vocabulary. What
-makes it equal in both: no pre-tokenizer in the result, "▁" for a space, chat markers as special
-tokens, bytes as plain entries, and `add_prefix_space: false`.
+The tokenizer is BPE with byte fallback, which the converter writes as a "llama" vocabulary with equal
+scores: llama.cpp then merges from the left, Hugging Face by rank. Both give the same here, because no
+character is the left half of one pair and the right half of another. What else it takes: no
+pre-tokenizer, "▁" for a space, chat markers as special tokens, and `add_prefix_space: false`.
 """
 
 import json
@@ -19,20 +20,7 @@ TEMPLATE = (
     "{{ '<|' + message['role'] + '|>\n' + message['content'] + '<|end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
-CORPUS = """\
-The kettle is on the stove and the water is nearly hot.
-We write plain sentences about plain things, and we mean each of them.
-A good lamp does one thing: it gives light where you read.
-Our workshop mends what it sells, and it sells what it would mend.
-Take the blue one if you walk in the rain; take the grey one if you do not.
-This jacket keeps the wind out, the warmth in, and its opinion to itself.
-How long does it last? Longer than the last one did, if you look after it.
-The box holds twelve nails, four screws and a small amount of hope.
-Please describe the product in two sentences and leave the poetry to others.
-Every morning the baker opens the door before the street is awake.
-What is the price of the table, and may I bring it back on Monday?
-The river runs past the mill, under the bridge, and on to the sea.
-"""
+LEFT, RIGHT = "tioaes▁", "hnrluwmp"
 
 
 def tiny_base_directory(folder: Path, *, template: str = TEMPLATE) -> Path:
@@ -47,24 +35,21 @@ def tiny_base_directory(folder: Path, *, template: str = TEMPLATE) -> Path:
 
 
 def write_tokenizer(folder: Path) -> int:
-    """Train the tokenizer on CORPUS and write its two files; returns the size of the vocabulary."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+    """Write the tokenizer's two files; returns the size of the vocabulary."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
     from tokenizers.processors import TemplateProcessing
-    from tokenizers.trainers import BpeTrainer
 
-    draft = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    draft.normalizer = normalizers.Replace(" ", "▁")
-    draft.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
-    draft.decoder = decoders.Sequence(
+    merges = [(left, right) for left in LEFT for right in RIGHT]
+    entries = [*SPECIAL, *(f"<0x{byte:02X}>" for byte in range(256)), "▁"]
+    entries += [chr(i) for i in range(33, 127)] + [left + right for left, right in merges]
+    vocabulary = {entry: i for i, entry in enumerate(entries)}
+    model = models.BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    tokenizer.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
-    entries = SPECIAL + [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = BpeTrainer(vocab_size=512, special_tokens=entries, show_progress=False)
-    draft.train_from_iterator(CORPUS.splitlines(keepends=True), trainer)
-    text = json.loads(draft.to_str())
-    text["added_tokens"] = [token for token in text["added_tokens"] if token["content"] in SPECIAL]
-    text["pre_tokenizer"] = None
-    tokenizer = Tokenizer.from_str(json.dumps(text))
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL])
     tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {

@@ -1,4 +1,4 @@
-"""fetch: a base model as a Hugging Face directory, with the one template it is trained and served by.
+"""fetch: a base model as a Hugging Face directory, with the template it is trained and served by.
 
 What leaves here is settled: 16-bit weights, a tokenizer that llama.cpp reads alike, the frozen chat
 template, the token that ends an answer. Later stages look nothing up.
@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from pipeline import checkpoint
 from pipeline.artifacts import Base
 from pipeline.errors import BadInput
 from pipeline.reference import Reference
@@ -67,9 +68,7 @@ def _template(own: str, name: str, bos: str, eos: str) -> str:
 
 def _named_tokens(out: Path) -> tuple[str, str]:
     """bos_token and eos_token as tokenizer_config.json spells them."""
-    from pipeline.checkpoint import read
-
-    config = read(out, "tokenizer_config.json")
+    config = checkpoint.read(out, "tokenizer_config.json")
     found = [config.get(f"{name}_token") or "" for name in ("bos", "eos")]
     bos, eos = (str(t.get("content", "")) if isinstance(t, dict) else str(t) for t in found)
     return bos, eos

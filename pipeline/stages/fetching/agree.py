@@ -110,7 +110,7 @@ def _logits(folder: Path, texts: list[list[int]], threads: int) -> Iterable[NDAr
 
 
 def divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
-    """Mean over tokens of KL(one || other) in nats; both are logits of shape (tokens, vocabulary)."""
+    """Mean KL(one || other) of a token in nats; both are logits, shape (tokens, vocabulary)."""
     import numpy as np
 
     def logs(logits: NDArray[np.float32]) -> NDArray[np.float64]:
