@@ -2,9 +2,9 @@
 
     tiny_base_directory(folder)    # well under a second, the same bytes each time
 
-The tokenizer is BPE with byte fallback, which the converter writes as a "llama" vocabulary with equal
-scores: llama.cpp then merges from the left, Hugging Face by rank. Both give the same here, because no
-character is the left half of one pair and the right half of another. What else it takes: no
+The tokenizer is BPE with byte fallback, which the converter writes as a "llama" vocabulary with
+equal scores: llama.cpp then merges from the left, Hugging Face by rank. Both give the same here,
+because no character is the left half of one pair and the right half of another. It also takes: no
 pre-tokenizer, "▁" for a space, chat markers as special tokens, and `add_prefix_space: false`.
 """
 

@@ -25,10 +25,9 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
         out,
         lambda done, of: where.report(Progress(0.3 * done / of, 1, "weights to 16 bit")),
     )
-    template, license = (
-        reader.get_field(k) for k in ("tokenizer.chat_template", "general.license")
-    )
-    return Source(template.contents() if template else "", license.contents() if license else "")
+    found = [reader.get_field(key) for key in ("tokenizer.chat_template", "general.license")]
+    template, license = (field.contents() if field else "" for field in found)
+    return Source(template, license)
 
 
 def write_vocab(out: Path, scratch: Path, reference: Reference, where: Where) -> None:

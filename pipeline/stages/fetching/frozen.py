@@ -24,8 +24,8 @@ from pipeline.values import Conversation, Message
 MENTIONED = ("tools", "tool_call", "<think>", "</think>", "#}")
 """Never in the comment: Ollama finds what a model can do by these words; the last one ends it."""
 COMMENT = (
-    "{{# The chat template of {name}, frozen when the base was fetched: the text that the model was "
-    "trained on is rendered by this template, and so is the text that it is served. "
+    "{{# The chat template of {name}, frozen when the base was fetched: the text that the model "
+    "was trained on is rendered by this template, and so is the text that it is served. "
     "Nothing in it depends on the day. #}}\n"
 )
 PINNED = datetime.strptime(PINNED_DAY, "%d %b %Y")

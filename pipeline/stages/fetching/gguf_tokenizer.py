@@ -70,7 +70,7 @@ def _byte_level(tokens: list[str], types: list[int], merges: list[str], pre: str
     from tokenizers.models import BPE
 
     vocabulary = {token: i for i, token in enumerate(tokens)}
-    pairs = [tuple(merge.split(" ")) for merge in merges]
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     built = Tokenizer(BPE(vocab=vocabulary, merges=pairs, ignore_merges=pre == "llama-bpe"))
     built.pre_tokenizer = _splitter(pre)
     built.decoder = decoders.ByteLevel()

@@ -1,7 +1,7 @@
 """A Llama GGUF's tensors and hyperparameters as a Hugging Face checkpoint.
 
-The converter of llama.cpp (conversion/llama.py) renames the tensors and reorders the rows of q and k
-for its rotary embedding; this undoes both. Read by gguf-py, written in bf16: four seconds for 135 M
+The converter of llama.cpp (conversion/llama.py) renames the tensors and reorders the rows of q and
+k for its rotary embedding; this undoes both. Read by gguf-py, written in bf16: seconds for 135 M
 weights, where the loader of transformers takes twenty to forty.
 """
 
@@ -100,10 +100,6 @@ def write_config(reader: Any, out: Path) -> None:
         for short, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
         if (field := reader.get_field(f"tokenizer.ggml.{name}_token_id"))
     }
-    width, heads = (
-        int(value(reader, "embedding_length")),
-        int(value(reader, "attention.head_count")),
-    )
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",

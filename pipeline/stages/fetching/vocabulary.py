@@ -59,7 +59,7 @@ class Vocabulary:
 
 
 def cut(whole: Path, out: Path) -> None:
-    """Write the header of a GGUF without its tensors: what the converter makes with --vocab-only."""
+    """Write the header of a GGUF without its tensors, as the converter's --vocab-only does."""
     import gguf
 
     reader: Any = gguf.GGUFReader(whole)
@@ -98,7 +98,7 @@ def _added(ids: list[int], plain: list[int]) -> str:
 
 
 def check_tokens(folder: Path, model: Model, template: str, bos: str, eos: str) -> int:
-    """Compare the tokenizer of the directory with llama.cpp's; returns how many texts were compared.
+    """Compare the directory's tokenizer with llama.cpp's; returns how many texts were compared.
 
     Raises:
         ToolFailed: the first text that differs.
@@ -143,7 +143,8 @@ def end_of_turn(template: str, model: Model, seen: Vocabulary, bos: str, eos: st
     token = ids[0][0]
     if not model.is_control(token):
         raise BadInput(
-            f"the base's chat template puts {seen.text(token)!r} after an answer, not a control token",
+            f"the base's chat template puts {seen.text(token)!r} after an answer: "
+            "that is no control token",
             "A model that is trained so cannot be stopped in Ollama: take another base.",
         )
     if not model.is_end(token):
