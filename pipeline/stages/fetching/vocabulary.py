@@ -124,7 +124,7 @@ def check_tokens(folder: Path, model: Model, template: str, bos: str, eos: str) 
 def cases() -> list[str]:
     """llama.cpp's own test texts."""
     text = (places.llama_cpp() / CASES).read_text(encoding="utf-8")
-    return text.split("\n__ggml_vocab_test__\n")
+    return text.split("\n__ggml_vocab_test__\n")[:-1]
 
 
 def end_of_turn(template: str, model: Model, seen: Vocabulary, bos: str, eos: str) -> int:

@@ -1,0 +1,552 @@
+"""A base leaves fetch settled: 16-bit weights, one tokenization, one template, one end of turn."""
+
+import json
+import math
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny import tiny_base_directory
+
+from pipeline import places
+from pipeline.artifacts import Base
+from pipeline.errors import BadInput, ToolFailed
+from pipeline.reference import resolve
+from pipeline.settings import Fetch
+from pipeline.stage import Progress, Where
+from pipeline.stages import fetch
+from pipeline.stages.fetching import agree, directory, gguf_tokenizer, gguf_weights, vocabulary
+from pipeline.stages.fetching.frozen import FOLD, MENTIONED, TALKS, freeze
+from pipeline.template import render, render_text
+from pipeline.tools import llamacpp
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+
+
+def real_template(name: str) -> str:
+    """One of the chat templates that llama.cpp carries."""
+    return (places.llama_cpp() / "models" / "templates" / f"{name}.jinja").read_text()
+
+
+def fetched(folder: Path, out: Path, **where: Any) -> Base:
+    out.mkdir(exist_ok=True)
+    return fetch.run(out, Fetch(), resolve(str(folder), Path("/")), where=Where(**where))
+
+
+# the base
+
+
+def test_a_directory_becomes_a_base_with_every_fact(tiny_base):
+    assert tiny_base.name == "tiny-random"
+    assert (tiny_base.bos, tiny_base.bos_text) == (1, "<s>")
+    assert (tiny_base.end_of_turn, tiny_base.end_of_turn_text) == (5, "<|end|>")
+    assert tiny_base.eos_text == "<|end|>"
+    assert set(tiny_base.control) == {
+        "<unk>", "<s>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>",
+    }  # fmt: skip
+    assert (tiny_base.parameters, tiny_base.context) == (1_286_656, 4096)
+    assert not tiny_base.nfc
+    assert tiny_base.license == "CC0-1.0\n"
+
+
+def test_the_base_holds_its_own_files_and_no_scratch(tiny_base):
+    assert sorted(file.name for file in tiny_base.path.iterdir()) == [
+        "LICENSE", "chat_template.jinja", "config.json", "generation_config.json",
+        "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.gguf",
+    ]  # fmt: skip
+
+
+def test_a_prompt_is_rendered_without_the_bos_that_is_added_as_a_token(tiny_base):
+    prompt = render(tiny_base, [{"role": "user", "content": "Hello"}], generate=True)
+    assert prompt == "<|user|>\nHello<|end|>\n<|assistant|>\n"
+
+
+def test_weights_in_float32_are_kept_in_bf16_and_it_is_said(tiny_directory, tmp_path):
+    from safetensors.torch import load_file
+
+    said: list[str] = []
+    source, target = tiny_directory / "model.safetensors", tmp_path / "model.safetensors"
+    directory._write_weights(source, target, Where(say=said.append))
+    before, after = load_file(source), load_file(target)
+    assert before.keys() == after.keys()
+    assert all(after[n].equal(w.to(after[n].dtype)) for n, w in before.items())
+    assert {str(w.dtype) for w in after.values()} == {"torch.bfloat16"}
+    assert said == ["model.safetensors: weights in F32 are kept in bf16"]
+
+
+def test_weights_in_bf16_are_kept_byte_for_byte(tiny_base, tmp_path):
+    source, target = tiny_base.path / "model.safetensors", tmp_path / "model.safetensors"
+    directory._write_weights(source, target, Where())
+    assert source.read_bytes() == target.read_bytes()
+
+
+def test_a_weight_that_is_no_number_is_refused_by_name(tmp_path):
+    from safetensors.numpy import save_file
+
+    source = tmp_path / "bad.safetensors"
+    save_file({"fine": np.ones(4, np.float16), "broken": np.array([np.nan], np.float32)}, source)
+    with pytest.raises(BadInput, match="broken holds NaN"):
+        directory._write_weights(source, tmp_path / "out.safetensors", Where())
+
+
+def test_a_directory_that_changes_while_it_is_read_is_refused(tmp_path):
+    folder = tiny_base_directory(tmp_path / "base")
+    reference = resolve(str(folder), Path("/"))
+    (folder / "chat_template.jinja").write_text(CHATML)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadInput, match="changed while it was read"):
+        fetch.run(tmp_path / "out", Fetch(), reference, where=Where())
+    assert not (tmp_path / "out" / "scratch").exists()
+
+
+def test_a_base_without_a_template_is_refused(tmp_path):
+    folder = tiny_base_directory(tmp_path / "base")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(BadInput, match="has no chat template"):
+        fetched(folder, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kept", ["jinja", "json", "config", "list"])
+def test_the_template_is_found_wherever_a_directory_keeps_it(tmp_path, kept):
+    several = [{"name": "tool_use", "template": "no"}, {"name": "default", "template": CHATML}]
+    if kept == "jinja":
+        (tmp_path / "chat_template.jinja").write_text(CHATML)
+    if kept == "json":
+        (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": CHATML}))
+    if kept in ("config", "list"):
+        value = CHATML if kept == "config" else several
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": value}))
+    assert directory._template(tmp_path) == CHATML
+
+
+def test_sampling_settings_and_former_paths_of_the_base_are_left_behind(tmp_path):
+    folder, out = tiny_base_directory(tmp_path / "base"), tmp_path / "out"
+    out.mkdir()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "generation_config.json").write_text('{"eos_token_id": 5, "temperature": 0.6}')
+    (folder / "tokenizer_config.json").write_text('{"chat_template": "other", "eos_token": "a"}')
+    directory._write_config(folder, out, config | {"_name_or_path": "/a/b", "torch_dtype": "f"})
+    assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": 5}
+    assert json.loads((out / "tokenizer_config.json").read_text()) == {"eos_token": "a"}
+    kept = json.loads((out / "config.json").read_text())
+    assert kept["dtype"] == "bfloat16"
+    assert not {"_name_or_path", "torch_dtype"} & kept.keys()
+
+
+def test_the_licence_is_a_file_or_a_line_of_the_card(tmp_path):
+    assert directory._license(tmp_path) == ""
+    (tmp_path / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\nlicense: no\n")
+    assert directory._license(tmp_path) == "mit"
+    (tmp_path / "LICENSE").write_text("The whole text")
+    assert directory._license(tmp_path) == "The whole text"
+
+
+# the frozen template
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "meta-llama-Llama-3.1-8B-Instruct",
+        "meta-llama-Llama-3.2-3B-Instruct",
+        "meta-llama-Llama-3.3-70B-Instruct",
+        "Mistral-Small-3.2-24B-Instruct-2506",
+    ],
+)
+def test_a_template_that_prints_the_day_prints_one_day_for_ever(name):
+    frozen = freeze(real_template(name), name, bos="<s>", eos="</s>")
+    texts = {
+        render_text(frozen, TALKS[0], generate=True, **today)
+        for today in (
+            {},
+            {"date_string": "01 Jan 2031", "datetime": "Jan 01 2031"},
+            {"strftime_now": lambda form: "1 January 2031"},
+        )
+    }
+    assert len(texts) == 1
+    assert "2031" not in texts.pop()
+
+
+def test_llama_keeps_the_day_that_it_falls_back_to():
+    frozen = freeze(real_template("meta-llama-Llama-3.2-3B-Instruct"), "Llama")
+    assert "Today Date: 26 Jul 2024\n" in render_text(frozen, TALKS[0], generate=True)
+
+
+def test_a_day_that_cannot_be_pinned_is_refused():
+    hidden = "{% set form = '%d' %}{{ strftime_now(form) }}" + CHATML
+    with pytest.raises(BadInput, match="depends on the day"):
+        freeze(hidden, "x")
+
+
+def test_a_system_message_that_the_base_refuses_goes_into_the_first_user_turn():
+    frozen = freeze(real_template("google-gemma-2-2b-it"), "gemma", bos="<bos>")
+    text = render_text(frozen, TALKS[1], generate=True, bos="<bos>")
+    assert text == (
+        "<bos><start_of_turn>user\nAnswer like a lighthouse keeper.\nHow tall is the tower?"
+        "<end_of_turn>\n<start_of_turn>model\n"
+    )
+
+
+def test_a_template_that_drops_a_turn_is_refused():
+    lossy = CHATML.replace("{% for m in messages %}", "{% for m in messages[-1:] %}")
+    with pytest.raises(BadInput, match="drops what the"):
+        freeze(lossy, "x")
+
+
+def test_a_template_that_is_no_jinja_is_refused():
+    with pytest.raises(BadInput, match="refuses this conversation"):
+        freeze("{% for", "x")
+
+
+def test_a_default_system_line_stays():
+    default = "{% if messages[0]['role'] != 'system' %}You are Smol.\n{% endif %}" + CHATML
+    frozen = freeze(default, "smol")
+    assert render_text(frozen, TALKS[0], generate=True).startswith("You are Smol.\n")
+    assert not render_text(frozen, TALKS[1], generate=True).startswith("You are Smol.\n")
+
+
+@pytest.mark.parametrize(
+    "start", ["", " ", "\n", "  \n\n", "  {% if true %}\n{% endif %}", "{{- '' }}"]
+)
+def test_the_comment_in_front_changes_nothing(start):
+    for messages in TALKS:
+        plain = render_text(start + CHATML, messages, generate=True)
+        assert render_text(freeze(start + CHATML, "x"), messages, generate=True) == plain
+
+
+@pytest.mark.parametrize("name", ["SmolLM2-135M", "my tools #}", "<think>", "evil\n{{ x }}"])
+def test_the_comment_is_long_enough_and_says_nothing_that_ollama_looks_for(name):
+    frozen = freeze(CHATML, name)
+    comment = frozen.removesuffix(CHATML)
+    assert comment.startswith("{# ") and comment.endswith(" #}\n")
+    assert len(comment) >= 150
+    assert not [word for word in MENTIONED if word in comment[2:-3]]
+    assert ("SmolLM2-135M" in comment) == (name == "SmolLM2-135M")
+
+
+# the vocabulary
+
+
+@pytest.fixture
+def words(tiny_base: Base) -> Iterator[tuple[llamacpp.Model, vocabulary.Vocabulary]]:
+    with llamacpp.Model(tiny_base.vocab) as model:
+        yield model, vocabulary.Vocabulary.of(tiny_base.vocab)
+
+
+def spoiled(base: Base, folder: Path, **values: Any) -> Path:
+    """The base's folder with another tokenizer.json."""
+    shutil.copytree(base.path, folder)
+    path = folder / "tokenizer.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+    return folder
+
+
+def test_both_tokenizers_are_compared_on_more_than_fifty_texts(tiny_base, words):
+    compared = vocabulary.check_tokens(tiny_base.path, words[0], tiny_base.template, "<s>", "")
+    assert compared > 50
+
+
+def test_a_tokenizer_that_llama_cpp_reads_otherwise_is_refused(tiny_base, words, tmp_path):
+    folder = spoiled(tiny_base, tmp_path / "base", normalizer=None)
+    with pytest.raises(ToolFailed, match="differ on"):
+        vocabulary.check_tokens(folder, words[0], tiny_base.template, "<s>", "")
+
+
+def test_a_bos_that_only_one_of_them_puts_is_refused(tiny_base, words, tmp_path):
+    assert vocabulary.agreed_bos(tiny_base.path, *words) == 1
+    folder = spoiled(tiny_base, tmp_path / "base", post_processor=None)
+    with pytest.raises(ToolFailed, match="puts nothing around a text"):
+        vocabulary.agreed_bos(folder, *words)
+
+
+@pytest.mark.parametrize(
+    ("end", "fault"),
+    [
+        ("</answer>", "no control token"),
+        ("<|user|>", "does not end generation"),
+        ("", "does not end every answer alike"),
+    ],
+)
+def test_an_answer_must_end_on_a_control_token_that_ends_generation(words, end, fault):
+    template = "{% for m in messages %}{{ '<|user|>' + m['content'] + '" + end + "' }}{% endfor %}"
+    if not end:
+        template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    with pytest.raises(BadInput, match=fault):
+        vocabulary.end_of_turn(template, *words, "", "")
+
+
+@pytest.mark.parametrize(
+    ("normalizer", "nfc"),
+    [
+        (None, False),
+        ({"type": "NFC"}, True),
+        ({"type": "NFKC"}, False),
+        ({"type": "Sequence", "normalizers": [{"type": "Replace"}, {"type": "NFC"}]}, True),
+    ],
+)
+def test_silent_normalisation_is_seen(tmp_path, normalizer, nfc):
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"normalizer": normalizer}))
+    assert vocabulary.normalises(tmp_path) == nfc
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ["llama-bpe", "qwen2"])
+def test_a_tokenizer_rebuilt_from_a_gguf_solves_llama_cpps_own_cases(tmp_path, name):
+    import gguf
+    from tokenizers import Tokenizer
+
+    vocab = places.llama_cpp() / "models" / f"ggml-vocab-{name}.gguf"
+    gguf_tokenizer.write_tokenizer(gguf.GGUFReader(vocab), tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    lines = Path(f"{vocab}.out").read_text().splitlines()
+    wanted = [[int(i) for i in line.split()] for line in lines]
+    texts = vocabulary.cases()  # the same for every vocabulary
+    assert len(wanted) == 46
+    assert [tokenizer.encode(text, add_special_tokens=False).ids for text in texts] == wanted
+
+
+def test_a_vocabulary_that_cannot_be_rebuilt_is_refused_by_name(tmp_path):
+    import gguf
+
+    writer = gguf.GGUFWriter(tmp_path / "vocab.gguf", "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("falcon")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(BadInput, match="falcon"):
+        gguf_tokenizer.write_tokenizer(gguf.GGUFReader(tmp_path / "vocab.gguf"), tmp_path)
+
+
+# the way back
+
+
+def write_gguf(path: Path, *, theta: float = 1e4, rows: int = 8, name: str = "blk.0.a") -> Path:
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_name(path.stem)
+    writer.add_rope_freq_base(theta)
+    writer.add_tensor(name, np.ones((rows, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_another_name_is_no_difference(tmp_path):
+    agree.check_gguf(write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"theta": 5e5}, "key llama.rope.freq_base"),
+        ({"rows": 16}, "tensor blk.0.a"),
+        ({"name": "blk.0.b"}, "tensor blk.0.a"),
+    ],
+)
+def test_another_key_shape_or_tensor_is_named(tmp_path, change, named):
+    one, other = write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other", **change)
+    with pytest.raises(ToolFailed, match=named):
+        agree.check_gguf(one, other)
+
+
+def test_a_gguf_cut_to_its_header_keeps_every_key(tmp_path):
+    import gguf
+
+    whole, cut = write_gguf(tmp_path / "one"), tmp_path / "cut"
+    vocabulary.cut(whole, cut)
+    reader = gguf.GGUFReader(cut)
+    assert agree._keys(reader) == agree._keys(gguf.GGUFReader(whole))
+    assert len(reader.tensors) == 0
+
+
+def test_rows_of_q_and_k_get_back_their_order():
+    weight = np.arange(24 * 4, dtype=np.float32).reshape(24, 4)
+    heads = 3
+    converted = weight.reshape(heads, 2, 4, 4).swapaxes(1, 2).reshape(weight.shape)
+    assert (gguf_weights.unpermuted(converted, heads) == weight).all()
+    assert (converted != weight).any()
+
+
+def test_a_tensor_that_a_plain_llama_lacks_is_refused():
+    assert gguf_weights.hugging_face_name("blk.12.ffn_up.weight") == (
+        "model.layers.12.mlp.up_proj.weight"
+    )
+    with pytest.raises(BadInput, match=r"rope_freqs\.weight"):
+        gguf_weights.hugging_face_name("rope_freqs.weight")
+
+
+def test_divergence_is_that_of_the_two_distributions():
+    one, other = np.log(np.array([[0.5, 0.5]])), np.log(np.array([[0.25, 0.75]])) + 9
+    wanted = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
+    assert agree.divergence(one, other) == pytest.approx(wanted)
+    assert agree.divergence(one, one) == 0
+
+
+# the real ones
+
+
+@pytest.mark.smoke
+def test_the_embedded_base_survives_the_way_to_a_directory_and_back(tmp_path):
+    from tokenizers import Tokenizer
+
+    seen: list[Progress] = []
+    reference = resolve("embedded:smollm2-135m-instruct", Path("/"))
+    start = time.monotonic()
+    base = fetch.run(tmp_path, Fetch(), reference, where=Where(threads=2, report=seen.append))
+    assert time.monotonic() - start < 90  # half of it on an idle machine
+    assert (base.bos, base.end_of_turn_text, base.context) == (None, "<|im_end|>", 8192)
+    assert [p.done for p in seen] == sorted(p.done for p in seen)
+    tokenizer = Tokenizer.from_file(str(base.path / "tokenizer.json"))
+    with llamacpp.Model(places.embedded_gguf()) as original:
+        for text in vocabulary.cases():
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            assert ids == original.tokenize(text, special=True)
+    default = render(base, TALKS[0], generate=True)
+    assert default.startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
+
+
+ROPE = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+FAMILIES = {
+    "llama": ("llama-bpe", "meta-llama-Llama-3.2-3B-Instruct", "<|eot_id|>"),
+    "qwen2": ("qwen2", "Qwen-Qwen2.5-7B-Instruct", "<|im_end|>"),
+    "qwen3": ("qwen2", "Qwen-Qwen3-0.6B", "<|im_end|>"),
+}
+
+
+def family_directory(family: str, folder: Path) -> Path:
+    """A random model of a family with a real vocabulary and a real template."""
+    import gguf
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    vocab, template, _ = FAMILIES[family]
+    folder.mkdir()
+    reader: Any = gguf.GGUFReader(places.llama_cpp() / "models" / f"ggml-vocab-{vocab}.gguf")
+    gguf_tokenizer.write_tokenizer(reader, folder)
+    (folder / "chat_template.jinja").write_text(real_template(template))
+    rope = {"rope_scaling": ROPE | {"original_max_position_embeddings": 8192}}
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        family,
+        vocab_size=len(gguf_tokenizer.key(reader, "tokens")),
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=131072,
+        tie_word_embeddings=True,
+        bos_token_id=gguf_tokenizer.key(reader, "bos_token_id"),
+        eos_token_id=gguf_tokenizer.key(reader, "eos_token_id"),
+        **(rope if family == "llama" else {}),
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    for name, weight in model.named_parameters():
+        if name.endswith("bias"):  # zero at first, which would hide a lost one
+            torch.nn.init.normal_(weight, std=0.5)
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.smoke
+@pytest.mark.filterwarnings("default")  # transformers' own
+@pytest.mark.parametrize("family", FAMILIES)
+def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
+    folder = family_directory(family, tmp_path / family)
+    base = fetched(folder, tmp_path / "out", threads=2)
+    assert base.end_of_turn_text == FAMILIES[family][2]
+    assert (base.bos_text if base.bos else None) == (
+        "<|begin_of_text|>" if family == "llama" else None
+    )
+    gguf = tmp_path / "model.gguf"
+    llamacpp.convert(base.path, gguf, name=base.name)
+    assert agree.check_logits(base.path, gguf, 2) < 0.001
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("scaling", [None, {"rope_type": "linear", "factor": 4.0}])
+def test_a_tiny_llama_computes_the_same_as_a_gguf_and_other_weights_do_not(scaling, tmp_path):
+    folder = tiny_base_directory(tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text()) | {"rope_scaling": scaling}
+    (folder / "config.json").write_text(json.dumps(config))
+    base = fetched(folder, tmp_path / "out", threads=2)
+    gguf = tmp_path / "model.gguf"
+    llamacpp.convert(base.path, gguf)
+    assert agree.check_logits(base.path, gguf, 2) < 0.001
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(base.path / "model.safetensors")
+    weights["model.layers.0.self_attn.q_proj.weight"] *= 3
+    save_file(weights, base.path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ToolFailed, match="logits of text 1"):
+        agree.check_logits(base.path, gguf, 2)
+
+
+@pytest.mark.smoke
+def test_the_converter_writes_the_same_vocabulary_again(tiny_base, tmp_path):
+    folder = Path(shutil.copytree(tiny_base.path, tmp_path / "Another-7B-name-v2"))
+    again = fetched(folder, tmp_path / "out")
+    reference = tiny_base.model_copy(update={"name": again.name})
+    llamacpp.convert(reference.path, tmp_path / "vocab.gguf", vocab_only=True, name=again.name)
+    assert (tmp_path / "vocab.gguf").read_bytes() == again.vocab.read_bytes()
+
+
+RENDERED = [
+    "meta-llama-Llama-3.2-3B-Instruct",
+    "meta-llama-Llama-3.3-70B-Instruct",
+    "google-gemma-2-2b-it",
+    "Qwen-Qwen2.5-7B-Instruct",
+    "Qwen-Qwen3-0.6B",
+]
+
+
+@pytest.mark.smoke
+@pytest.mark.skipif(
+    not (places.llama_bin() / "llama-server").exists(), reason="an installed Ollama has its own"
+)
+@pytest.mark.parametrize("name", RENDERED)
+def test_llama_cpps_own_jinja_renders_the_frozen_template_alike(name, tiny_base, tmp_path):
+    import httpx
+
+    frozen = freeze(real_template(name), name, bos="<s>", eos="<|end|>")
+    assert (FOLD in frozen) == ("gemma-2" in name)
+    (tmp_path / "frozen.jinja").write_text(frozen)
+    gguf = tmp_path / "model.gguf"
+    llamacpp.convert(tiny_base.path, gguf)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [places.llama_bin() / "llama-server", "--model", gguf, "--port", str(port)]
+    command += ["--jinja", "--chat-template-file", tmp_path / "frozen.jinja", "--ctx-size", "512"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, **quiet)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+            for _ in range(300):
+                try:
+                    if client.get("/health").is_success:
+                        break
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.1)
+            for messages in TALKS[:3]:  # the last one ends with an answer
+                reply = client.post("/apply-template", json={"messages": messages})
+                ours = render_text(frozen, messages, generate=True, bos="<s>", eos="<|end|>")
+                assert reply.json()["prompt"] == ours.removeprefix("<s>")
+    finally:
+        server.terminate()
+        server.wait()
