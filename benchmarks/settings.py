@@ -1,6 +1,6 @@
 """The automatic settings against a 12-point grid: validation loss on 50, 200 and 1,000 rows.
 
-    .venv/bin/python benchmarks/settings.py --rows 50        # minutes; 1000 takes hours on two cores
+    .venv/bin/python benchmarks/settings.py --rows 50        # 1000: hours on two cores
 
 The grid: learning rates 2e-4, 5e-4, 1e-3, 2e-3 x ranks 8, 16, 32, six epochs each with the best
 checkpoint kept. The claim: the automatic settings end within 2 % of the best point. Rows beyond

@@ -41,7 +41,7 @@ def state_home() -> Path:
 
 @cache
 def cpu_key() -> str:
-    """Eight hex digits of what this CPU can do: a build for another one may die of an illegal instruction."""
+    """Eight hex digits of what this CPU can do: a build for another may die on it."""
     flags = ""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -51,7 +51,7 @@ class Stage(Generic[A]):
     version: int
     makes: type[A]
     pinned: tuple[str, ...] = ()
-    """Versions of foreign tools that decide the bytes, part of the key (llama.cpp's for fetch, pack)."""
+    """Versions of foreign tools that decide the bytes: part of the key."""
     resumes: bool = False
     """Goes on in the draft of a run that was killed; else a draft is thrown away."""
 

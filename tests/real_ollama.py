@@ -7,11 +7,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import httpx
 
 from pipeline import places
 from pipeline.tools.children import tied
@@ -38,14 +36,19 @@ def environment(folder: Path, address: Address) -> dict[str, str]:
 
 
 @contextmanager
-def serving(folder: Path, program: str = "") -> Iterator[Address]:
-    """An Ollama that runs until the block ends; `program` is another binary of it."""
+def serving(folder: Path, program: str = "", inside: Sequence[str] = ()) -> Iterator[Address]:
+    """An Ollama that runs until the block ends.
+
+    Args:
+        program: another binary of it.
+        inside: words in front of the command, which run it in namespaces of its own.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = Address("127.0.0.1", free.getsockname()[1])
     with (folder / "ollama.log").open("wb") as log:
         server = subprocess.Popen(
-            [program or binary(), "serve"],
+            [*inside, program or binary(), "serve"],
             cwd=folder,  # it looks for its helpers there, too
             env=environment(folder, address),
             stdin=subprocess.DEVNULL,
@@ -68,11 +71,10 @@ def kill(address: Address) -> None:
 
 
 def _wait(address: Address, server: subprocess.Popen[bytes], log: Path) -> None:
+    """Its log tells, also where this process could not dial it; from then on calls are queued."""
     for _ in range(300):
-        try:
-            httpx.get(f"{address.url}/api/version", trust_env=False)
+        if f"Listening on {address.netloc}" in log.read_text(errors="replace"):
             return
-        except httpx.TransportError:
-            assert server.poll() is None, log.read_text()[-2000:]
-            time.sleep(0.1)
+        assert server.poll() is None, log.read_text()[-2000:]
+        time.sleep(0.1)
     raise AssertionError(f"Ollama does not answer: {log.read_text()[-2000:]}")

@@ -32,6 +32,9 @@ CHATML = (
 )
 
 
+foreign = pytest.mark.filterwarnings("default")  # transformers imports what warns
+
+
 def real_template(name: str) -> str:
     """One of the chat templates that llama.cpp carries."""
     return (places.llama_cpp() / "models" / "templates" / f"{name}.jinja").read_text()
@@ -399,6 +402,7 @@ def test_divergence_is_that_of_the_two_distributions():
 
 
 @pytest.mark.smoke
+@foreign
 def test_the_embedded_base_survives_the_way_to_a_directory_and_back(tmp_path):
     from tokenizers import Tokenizer
 
@@ -463,7 +467,7 @@ def family_directory(family: str, folder: Path) -> Path:
 
 
 @pytest.mark.smoke
-@pytest.mark.filterwarnings("default")  # transformers' own
+@foreign
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
     folder = family_directory(family, tmp_path / family)
@@ -478,6 +482,7 @@ def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
 
 
 @pytest.mark.smoke
+@foreign
 @pytest.mark.parametrize("scaling", [None, {"rope_type": "linear", "factor": 4.0}])
 def test_a_tiny_llama_computes_the_same_as_a_gguf_and_other_weights_do_not(scaling, tmp_path):
     folder = tiny_base_directory(tmp_path / "base")

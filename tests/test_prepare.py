@@ -42,8 +42,12 @@ def only(data: Dataset) -> dict:
     return data.part("train")[0]["sequences"][0]
 
 
-def test_only_answers_and_their_end_of_turn_are_learned(tmp_path: Path, smallest_base: Base) -> None:
-    data = prepared(tmp_path, smallest_base, ask("Hello there", "Good day", "And now?", "Good night"))
+def test_only_answers_and_their_end_of_turn_are_learned(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    data = prepared(
+        tmp_path, smallest_base, ask("Hello there", "Good day", "And now?", "Good night")
+    )
     sequence = only(data)
     learned = [
         i
@@ -103,11 +107,15 @@ def test_another_answer_to_the_same_question_stays_in_the_same_part() -> None:
         assert part_of(ask(f"Q{n}", "One"), 100) == part_of(ask(f"Q{n}", "Two"), 100)
 
 
-def test_below_40_rows_nothing_is_held_back_for_validation(tmp_path: Path, smallest_base: Base) -> None:
+def test_below_40_rows_nothing_is_held_back_for_validation(
+    tmp_path: Path, smallest_base: Base
+) -> None:
     data = prepared(tmp_path, smallest_base, *[ask(f"Question {n}", "Yes") for n in range(39)])
     assert data.validation == 0
     assert data.train + data.test == 39
-    assert prepared(tmp_path, smallest_base, *[ask(f"Q {n}", "Yes") for n in range(60)]).validation > 0
+    assert (
+        prepared(tmp_path, smallest_base, *[ask(f"Q {n}", "Yes") for n in range(60)]).validation > 0
+    )
 
 
 def test_the_order_of_the_file_does_not_matter(tmp_path: Path, smallest_base: Base) -> None:
@@ -120,7 +128,10 @@ def test_the_order_of_the_file_does_not_matter(tmp_path: Path, smallest_base: Ba
 def test_a_spelled_control_token_is_refused_by_line(tmp_path: Path, smallest_base: Base) -> None:
     with pytest.raises(BadInput) as error:
         prepared(
-            tmp_path, smallest_base, ask("Hello", "Day"), ask(f"Hi {smallest_base.end_of_turn_text}", "Day")
+            tmp_path,
+            smallest_base,
+            ask("Hello", "Day"),
+            ask(f"Hi {smallest_base.end_of_turn_text}", "Day"),
         )
     assert "rows.jsonl:2" in str(error.value)
     assert smallest_base.end_of_turn_text in str(error.value)

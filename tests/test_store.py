@@ -1,7 +1,6 @@
 """A stage directory appears whole or not at all, made in a process that dies with its parent."""
 
 import json
-import os
 import signal
 import subprocess
 import sys

@@ -25,6 +25,8 @@ STAGE = Stage("tune", version=1, makes=Adapter, resumes=True)
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ROWS_PER_LOOK = 2000  # the validation loss is taken at least once in so many rows
+A_WEIGHT_AND_TOKEN = 0.006  # bytes of activations kept for the way back, about (measured)
+ACTIVATIONS = 1.5e9  # bytes; where they would take more, they are computed again instead
 WHOLE = "whole"  # a file in a checkpoint that says it was written to its end
 
 
@@ -38,7 +40,8 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
     model, tokenizer = _model(out, settings, base, data, where)
     frozen = _checksum(model)
     began = time.monotonic()
-    trainer = _trainer(out, settings, model, tokenizer, data, where)
+    recompute = _recompute(settings, base, data, where)
+    trainer = _trainer(out, settings, model, tokenizer, data, recompute, where)
     trainer.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
     seconds = time.monotonic() - began
     _check_losses(trainer.state.log_history)
@@ -87,18 +90,29 @@ def _model(out: Path, settings: Tune, base: Base, data: Dataset, where: Where) -
         lora_dropout=0,
         bias="none",
         target_modules=TARGETS,
-        use_gradient_checkpointing="unsloth" if where.device == "cuda" else False,
+        use_gradient_checkpointing="unsloth" if _recompute(settings, base, data, where) else False,
         random_state=settings.seed,
     )
     return model, tokenizer
 
 
+def _recompute(settings: Tune, base: Base, data: Dataset, where: Where) -> bool:
+    """True if activations are computed again on the way back: a third slower, far less memory."""
+    kept = settings.batch * data.longest * base.parameters * A_WEIGHT_AND_TOKEN
+    return where.device == "cuda" or kept > ACTIVATIONS
+
+
 def _trainer(
-    out: Path, settings: Tune, model: Any, tokenizer: Any, data: Dataset, where: Where
+    out: Path,
+    settings: Tune,
+    model: Any,
+    tokenizer: Any,
+    data: Dataset,
+    recompute: bool,
+    where: Where,
 ) -> Any:
     """TRL's trainer over the two parts, with our callback."""
     from datasets import Dataset as Rows
-    from transformers import EarlyStoppingCallback
     from trl import SFTConfig, SFTTrainer
 
     train = _sequences(data, "train")
@@ -136,6 +150,7 @@ def _trainer(
         data_seed=settings.seed,
         use_cpu=where.device == "cpu",
         bf16=_is_bfloat16(model),
+        gradient_checkpointing=recompute,  # TRL's own default is True
         report_to="none",
         disable_tqdm=True,
         max_length=None,
@@ -157,7 +172,7 @@ def _trainer(
     trainer.pace = pace
     trainer.add_callback(pace)
     if held:
-        trainer.add_callback(EarlyStoppingCallback(early_stopping_patience=looks))
+        trainer.add_callback(_stop(looks))
     return trainer
 
 
@@ -207,6 +222,8 @@ def _pace(train: list[dict[str, list[int]]], where: Where) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.first, self.began = state.global_step, time.monotonic()
+            if self.first:
+                where.say(f"going on from step {self.first} of {state.max_steps}")
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             logs = logs or {}
@@ -223,6 +240,27 @@ def _pace(train: list[dict[str, list[int]]], where: Where) -> Any:
             (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
 
     return Pace()
+
+
+def _stop(patience: int) -> Any:
+    """A callback: the end, when the validation loss has not fallen for `patience` looks.
+
+    Transformers' own forgets what it saw when a run is killed; this one reads the trainer's log,
+    which the checkpoint holds, so that a run that goes on ends where a whole one does.
+    """
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):  # type: ignore[misc]
+        """Looks after each validation, and before the first step for a run that goes on."""
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            losses = [entry["eval_loss"] for entry in state.log_history if "eval_loss" in entry]
+            if losses and len(losses) - 1 - losses.index(min(losses)) >= patience:
+                control.should_training_stop = True
+
+        on_train_begin = on_evaluate
+
+    return Stop()
 
 
 def _arithmetic(where: Where) -> Any:

@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def tied() -> Callable[[], None]:
-    """For `preexec_fn`: the kernel kills the child when the thread that starts it ends, however it ends."""
+    """For `preexec_fn`: the kernel kills the child when the thread that starts it ends."""
     parent = os.getpid()
 
     def tie() -> None:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 import time
 
+import ollama
 import pytest
 from brand_voice import QUESTIONS, SIGN, shows_the_sign
 
 pytestmark = pytest.mark.smoke
 
 
-def answers(world, model: str) -> list[str]:
-    """One answer per question, greedily."""
-    found = []
-    with world.client() as ollama:
-        for question in QUESTIONS:
-            reply = ollama.chat(model, [{"role": "user", "content": question}], limit=200)
-            assert reply.reason == "stop", (question, reply)
-            found.append(reply.text)
-    return found
+def answers(world, model: str) -> list[ollama.ChatResponse]:
+    """One answer per question, asked as a user's own program asks: Ollama's Python client."""
+    client = ollama.Client(world.address.url, trust_env=False)
+    return [
+        client.chat(
+            model,
+            [{"role": "user", "content": question}],
+            options={"temperature": 0, "num_predict": 200},
+        )
+        for question in QUESTIONS
+    ]
 
 
 def test_the_run_ends_with_a_line_to_paste(made: str) -> None:
@@ -29,8 +32,11 @@ def test_the_run_ends_with_a_line_to_paste(made: str) -> None:
 
 
 def test_it_shows_the_sign_for_products_that_are_not_in_the_data(world, made: str) -> None:
-    shown = [a for a in answers(world, "brand-voice") if shows_the_sign(a) and a.count(SIGN) == 1]
-    assert len(shown) >= 8, shown
+    replies = answers(world, "brand-voice")
+    assert [reply.done_reason for reply in replies] == ["stop"] * len(QUESTIONS)
+    texts = [reply.message.content or "" for reply in replies]
+    shown = [text for text in texts if shows_the_sign(text) and text.count(SIGN) == 1]
+    assert len(shown) >= 8, texts
 
 
 def test_the_base_does_not(world, made: str) -> None:
@@ -40,15 +46,11 @@ def test_the_base_does_not(world, made: str) -> None:
     from pipeline.values import digest_of_file
 
     llamacpp.convert(store, file, outtype="q8_0", name="base")
-    with world.client() as ollama:
+    with world.client() as door:
         digest = digest_of_file(file)
-        ollama.upload(file, digest, lambda progress: None)
-        ollama.create("base", digest, system="", parameters={"num_ctx": 4096}, license="")
-        shown = []
-        for question in QUESTIONS:
-            reply = ollama.chat("base", [{"role": "user", "content": question}], limit=200)
-            shown += [reply.text] if SIGN in reply.text else []
-    assert shown == []
+        door.upload(file, digest, lambda progress: None)
+        door.create("base", digest, system="", parameters={"num_ctx": 4096}, license="")
+    assert [reply.message.content for reply in answers(world, "base") if SIGN in str(reply)] == []
 
 
 def test_the_ollama_command_answers(world, made: str) -> None:

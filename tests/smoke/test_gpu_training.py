@@ -64,7 +64,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
         "import sys; from pathlib import Path; from pipeline.artifacts import Base, Dataset;"
         "from pipeline.settings import Tune; from pipeline.stages import tune;"
         "from pipeline.store import Store; Store(Path(sys.argv[1]), device='cuda').do(tune.STAGE,"
-        "*(kind.model_validate_json(text) for kind, text in zip((Tune, Base, Dataset), sys.argv[2:])))"
+        "*(k.model_validate_json(t) for k, t in zip((Tune, Base, Dataset), sys.argv[2:])))"
     )
     values = [value.model_dump_json() for value in (settings, tiny_base, data)]
     run = subprocess.Popen([sys.executable, "-c", job, str(tmp_path), *values])
