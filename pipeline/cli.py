@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 an error (what happened, what to do next); 2 wrong usage; 
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from contextlib import suppress
@@ -17,6 +18,14 @@ from pipeline import __version__
 from pipeline.errors import PipelineError
 
 MODELFILES = Path("modelfiles")
+PLACE = {  # what is wrong with the user's disk or folders is no bug of ours
+    errno.ENOSPC: "Free some space (`specialist gc` removes what no release uses) and run again.",
+    errno.EDQUOT: "Free some space (`specialist gc` removes what no release uses) and run again.",
+    errno.EACCES: "Give yourself the right to it, or set SPECIALIST_HOME to another folder.",
+    errno.EPERM: "Give yourself the right to it, or set SPECIALIST_HOME to another folder.",
+    errno.EROFS: "Set SPECIALIST_HOME to a folder that can be written.",
+    errno.ENOTDIR: "Set SPECIALIST_HOME to a folder.",
+}
 
 
 class Door(click.Group):
@@ -30,6 +39,12 @@ class Door(click.Group):
             click.echo(f"Error: {error}", err=True)
             if error.next_step:
                 click.echo(f"  {error.next_step}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno not in PLACE:
+                raise
+            click.echo(f"Error: {error.filename or 'a file'}: {error.strerror}", err=True)
+            click.echo(f"  {PLACE[error.errno]}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("\nStopped. Run the same command again: it goes on where it was.", err=True)

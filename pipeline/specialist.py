@@ -13,11 +13,13 @@ from pipeline.store import Store
 
 
 def check(spec: Spec) -> None:
-    """Refuse what a late stage would refuse, before the long ones begin.
+    """Refuse what a stage would refuse, before anything is started.
 
     Raises:
-        BadInput: a quantization that llama.cpp cannot make.
+        BadInput: a base that cannot be used, a quantization that llama.cpp cannot make.
+        Missing: the embedded base is not on this machine.
     """
+    resolve(spec.base, spec.beside)
     if spec.pack.quantization != "auto":  # the chosen ones exist; asking costs a library load
         pack.check_type(spec.pack.quantization)
 
