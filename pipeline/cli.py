@@ -47,7 +47,8 @@ class Door(click.Group):
             click.echo(f"  {PLACE[error.errno]}", err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
-            click.echo("\nStopped. Run the same command again: it goes on where it was.", err=True)
+            click.echo("\nStopped.", err=True)
+            click.echo("  Run the same command again: it goes on where it was.", err=True)
             ctx.exit(130)
 
 
