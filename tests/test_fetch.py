@@ -481,33 +481,44 @@ def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
     assert agree.check_logits(base.path, gguf, 2) < 0.001
 
 
+@pytest.fixture(scope="module")
+def tiny_gguf(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny base, converted once."""
+    path = tmp_path_factory.mktemp("gguf") / "model.gguf"
+    llamacpp.convert(tiny_base.path, path, name=tiny_base.name)
+    return path
+
+
 @pytest.mark.smoke
 @foreign
-@pytest.mark.parametrize("scaling", [None, {"rope_type": "linear", "factor": 4.0}])
-def test_a_tiny_llama_computes_the_same_as_a_gguf_and_other_weights_do_not(scaling, tmp_path):
-    folder = tiny_base_directory(tmp_path / "base")
-    config = json.loads((folder / "config.json").read_text()) | {"rope_scaling": scaling}
-    (folder / "config.json").write_text(json.dumps(config))
-    base = fetched(folder, tmp_path / "out", threads=2)
-    gguf = tmp_path / "model.gguf"
-    llamacpp.convert(base.path, gguf)
-    assert agree.check_logits(base.path, gguf, 2) < 0.001
+def test_weights_that_are_not_those_of_the_gguf_are_refused(tiny_base, tiny_gguf, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    weights = load_file(base.path / "model.safetensors")
+    assert agree.check_logits(tiny_base.path, tiny_gguf, 2) < 0.001
+    folder = Path(shutil.copytree(tiny_base.path, tmp_path / "other"))
+    weights = load_file(folder / "model.safetensors")
     weights["model.layers.0.self_attn.q_proj.weight"] *= 3
-    save_file(weights, base.path / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ToolFailed, match="logits of text 1"):
-        agree.check_logits(base.path, gguf, 2)
+        agree.check_logits(folder, tiny_gguf, 2)
 
 
 @pytest.mark.smoke
-def test_the_converter_writes_the_same_vocabulary_again(tiny_base, tmp_path):
-    folder = Path(shutil.copytree(tiny_base.path, tmp_path / "Another-7B-name-v2"))
-    again = fetched(folder, tmp_path / "out")
-    reference = tiny_base.model_copy(update={"name": again.name})
-    llamacpp.convert(reference.path, tmp_path / "vocab.gguf", vocab_only=True, name=again.name)
-    assert (tmp_path / "vocab.gguf").read_bytes() == again.vocab.read_bytes()
+@foreign
+def test_linear_position_scaling_goes_through(tiny_base, tmp_path):
+    folder = Path(shutil.copytree(tiny_base.path, tmp_path / "scaled"))
+    config = json.loads((folder / "config.json").read_text())
+    config["rope_scaling"] = {"rope_type": "linear", "factor": 4.0}
+    (folder / "config.json").write_text(json.dumps(config))
+    llamacpp.convert(folder, tmp_path / "scaled.gguf")
+    assert agree.check_logits(folder, tmp_path / "scaled.gguf", 2) < 0.001
+
+
+@pytest.mark.smoke
+def test_the_converter_writes_the_same_bytes_whatever_the_folder_is_called(tiny_base, tmp_path):
+    folder = shutil.copytree(tiny_base.path, tmp_path / "Another-7B-name-v2")
+    llamacpp.convert(folder, tmp_path / "vocab.gguf", vocab_only=True, name=tiny_base.name)
+    assert (tmp_path / "vocab.gguf").read_bytes() == tiny_base.vocab.read_bytes()
 
 
 RENDERED = [
@@ -524,18 +535,16 @@ RENDERED = [
     not (places.llama_bin() / "llama-server").exists(), reason="an installed Ollama has its own"
 )
 @pytest.mark.parametrize("name", RENDERED)
-def test_llama_cpps_own_jinja_renders_the_frozen_template_alike(name, tiny_base, tmp_path):
+def test_llama_cpps_own_jinja_renders_the_frozen_template_alike(name, tiny_gguf, tmp_path):
     import httpx
 
     frozen = freeze(real_template(name), name, bos="<s>", eos="<|end|>")
     assert (FOLD in frozen) == ("gemma-2" in name)
     (tmp_path / "frozen.jinja").write_text(frozen)
-    gguf = tmp_path / "model.gguf"
-    llamacpp.convert(tiny_base.path, gguf)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [places.llama_bin() / "llama-server", "--model", gguf, "--port", str(port)]
+    command = [places.llama_bin() / "llama-server", "--model", tiny_gguf, "--port", str(port)]
     command += ["--jinja", "--chat-template-file", tmp_path / "frozen.jinja", "--ctx-size", "512"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen(command, **quiet)

@@ -46,6 +46,8 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     where.report(Progress(0.95, 1, "comparing tokenizers"))
+    words = _words(out, template)
+    where.report(Progress(1, 1))
     return Base.at(
         out,
         name=reference.name,
@@ -53,7 +55,7 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         parameters=reference.parameters,
         context=reference.context,
         license=source.license,
-        **_words(out, template),
+        **words,
     )
 
 
