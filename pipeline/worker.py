@@ -43,8 +43,9 @@ def main() -> int:
         send(error=_as_event(type(error).__name__, error.what, error.next_step))
         return 1
     except Exception as error:
-        if _disk_is_full(error, root):
-            send(error=_full(root))
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            full = _full(job["stage"], root)
+            send(error=_as_event("ToolFailed", full.what, full.next_step))
         else:
             send(error=_as_event("", traceback.format_exc(), ""))
         return 1
@@ -77,18 +78,19 @@ def _make(job: dict[str, Any], root: Path, send: Callable[..., None]) -> None:
         began = time.monotonic()
         try:
             artifact = module.run(draft, settings, *inputs, where=where)
-        except BaseException:
-            if not stage.resumes:
-                shutil.rmtree(draft, ignore_errors=True)
-            raise
-        write_json(
-            draft / "record.json",
-            {
+            record = {
                 "artifact": artifact.model_dump(mode="json", exclude={"path"}),
                 "key": stage.parts(settings, *inputs),
                 "made": _circumstances(job, time.monotonic() - began),
-            },
-        )
+            }
+            write_json(draft / "record.json", record)
+        except Exception as error:
+            full = _disk_is_full(error, root)  # asked before the draft goes
+            if not stage.resumes:
+                shutil.rmtree(draft, ignore_errors=True)
+            if full:
+                raise _full(stage.name, root) from error
+            raise
         os.sync()
         os.rename(draft, final)
         Path(log.name).unlink(missing_ok=True)
@@ -149,18 +151,20 @@ def _as_event(kind: str, what: str, next_step: str) -> dict[str, str]:
 
 def _disk_is_full(error: Exception, root: Path) -> bool:
     """Foreign libraries hide ENOSPC behind errors of their own; the disk itself tells."""
+    if isinstance(error, PipelineError) and not isinstance(error, ToolFailed):
+        return False
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return True
-    return shutil.disk_usage(root).free < NEARLY_FULL
+    told = os.strerror(errno.ENOSPC) in str(error)
+    return told or shutil.disk_usage(root).free < NEARLY_FULL
 
 
-def _full(root: Path) -> dict[str, str]:
+def _full(stage: str, root: Path) -> ToolFailed:
     free = shutil.disk_usage(root).free / 1e9
-    error = ToolFailed(
-        f"the disk is full: {free:.1f} GB left under {root.parent}",
+    return ToolFailed(
+        f"the disk is full: {stage} needs more than the {free:.1f} GB free under {root.parent}",
         "Free some space (`specialist gc` removes what no release uses) and run again.",
     )
-    return _as_event("ToolFailed", error.what, error.next_step)
 
 
 if __name__ == "__main__":
