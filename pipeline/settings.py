@@ -18,6 +18,7 @@ from pipeline.spec import Spec
 
 CHARACTERS_PER_TOKEN = 4  # of English; only sizes and times are estimated with it
 WITHOUT_VALIDATION = 40  # rows; below, a tenth of them would say nothing
+FEW = 250  # rows; below, smaller batches make more steps of them
 BILLION = 1_000_000_000
 
 
@@ -84,7 +85,7 @@ def settings(
         gpu_bytes: total memory of the GPU, None on a CPU.
     """
     tune = spec.tune
-    batch = tune.batch or (4 if statistics.rows < 100 else 8)
+    batch = tune.batch or (4 if statistics.rows < FEW else 8)
     rank = tune.rank or 16
     return Chosen(
         fetch=Fetch(),

@@ -25,8 +25,8 @@ STAGE = Stage("tune", version=1, makes=Adapter, resumes=True)
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 ROWS_PER_LOOK = 2000  # the validation loss is taken at least once in so many rows
-A_WEIGHT_AND_TOKEN = 0.006  # bytes of activations kept for the way back, about (measured)
-ACTIVATIONS = 1.5e9  # bytes; where they would take more, they are computed again instead
+A_WEIGHT_AND_TOKEN = 0.008  # bytes of activations kept for the way back, about (measured)
+ACTIVATIONS = 1.2e9  # bytes; where they would take more, they are computed again instead
 WHOLE = "whole"  # a file in a checkpoint that says it was written to its end
 
 
