@@ -233,7 +233,9 @@ def _pace(train: list[dict[str, list[int]]], where: Where) -> Any:
                 a_step = tokens * args.num_train_epochs / max(state.max_steps, 1)
                 done = (state.global_step - self.first) * a_step
                 self.tokens_per_second = done / max(time.monotonic() - self.began, 1e-9)
-                note = f"loss {float(logs['loss']):.3f}, {self.tokens_per_second:.0f} tokens/s"
+                step = f"step {state.global_step}/{state.max_steps}"
+                pace = f"{self.tokens_per_second:.0f} tokens/s"
+                note = f"{step}, loss {float(logs['loss']):.3f}, {pace}"
                 where.report(Progress(state.global_step, state.max_steps, note))
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
