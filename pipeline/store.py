@@ -41,7 +41,7 @@ QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent
     "WANDB_DISABLED": "true",
     "TRACKIO_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "OMP_WAIT_POLICY": "passive",  # threads that spin at a barrier are ruinous on a busy machine
+    "GOMP_SPINCOUNT": "20000",  # at a barrier: long spinning is ruinous on a busy machine, none slow
     "PYTHONUTF8": "1",
 }
 
