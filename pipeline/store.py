@@ -41,7 +41,7 @@ QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent
     "WANDB_DISABLED": "true",
     "TRACKIO_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "GOMP_SPINCOUNT": "20000",  # at a barrier: long spinning is ruinous on a busy machine, none slow
+    "GOMP_SPINCOUNT": "20000",  # waiting longer is ruinous on a busy machine, not at all is slow
     "PYTHONUTF8": "1",
 }
 
