@@ -78,7 +78,7 @@ class Plain(AbstractContextManager["Plain"]):
     """Lines for a pipe or a log: no colours, no cursor movements."""
 
     def __init__(self) -> None:
-        self._began: dict[str, float] = {}
+        self._first: dict[str, tuple[float, float]] = {}  # when, and how much was done then
         self._last: dict[str, float] = {}
 
     def __exit__(
@@ -95,17 +95,17 @@ class Plain(AbstractContextManager["Plain"]):
 
     def start(self, stage: str) -> None:
         """Note the time; the first progress line comes later."""
-        self._began[stage] = self._last[stage] = time.monotonic()
+        self._last[stage] = time.monotonic()
         self.say(stage, "…")
 
     def report(self, stage: str, progress: Progress) -> None:
         """A line now and then, with the time left."""
         now = time.monotonic()
-        began = self._began.setdefault(stage, now)
-        if now - self._last.setdefault(stage, began) < EVERY or not progress.done:
-            return
+        began, before = self._first.setdefault(stage, (now, progress.done))
+        if now - self._last.setdefault(stage, now) < EVERY or progress.done <= before:
+            return  # what came before the first report (imports, say) tells nothing of the pace
         self._last[stage] = now
-        left = (now - began) * (progress.total - progress.done) / progress.done
+        left = (now - began) * (progress.total - progress.done) / (progress.done - before)
         share = progress.done / progress.total
         note = f"  {progress.note}" if progress.note else ""
         self.say(stage, f"{share:4.0%}  about {duration(left)} left{note}")
