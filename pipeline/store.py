@@ -31,7 +31,7 @@ from pipeline.values import canonical, read_json
 
 A = TypeVar("A", bound=Artifact)
 
-QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent
+QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent, starts are quick
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "HF_DATASETS_OFFLINE": "1",
@@ -43,6 +43,7 @@ QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent
     "TOKENIZERS_PARALLELISM": "false",
     "GOMP_SPINCOUNT": "20000",  # waiting longer is ruinous on a busy machine, not at all is slow
     "PYTHONUTF8": "1",
+    "PYTHONDONTWRITEBYTECODE": "",  # compiling the libraries takes longer than all else of a start
 }
 
 
