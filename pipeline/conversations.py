@@ -116,6 +116,12 @@ def _messages(line: bytes, where: str) -> Conversation:
     turns = [_turn(turn, f"{where}: turn {n}") for n, turn in enumerate(value["messages"], 1)]
     if any(turn["role"] == "system" for turn in turns[1:]):
         raise BadInput(f"{where}: a system turn that is not the first", "Move it to the front.")
+    for before, turn, number in zip([None, *turns], turns, range(1, len(turns) + 1), strict=False):
+        if turn["role"] == "assistant" and (before is None or before["role"] != "user"):
+            raise BadInput(
+                f"{where}: turn {number} answers no user turn, so it can never be asked for",
+                "Put the user's turn in front of it, or join it with the turn before.",
+            )
     if not any(turn["role"] == "assistant" for turn in turns):
         raise BadInput(
             f"{where}: no assistant turn, so there is nothing to learn from",

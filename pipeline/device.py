@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.errors import Missing, ToolFailed
@@ -22,15 +24,28 @@ class Device:
     """Total bytes of the GPU's memory; None on the CPU."""
 
 
+def visible(device: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What CUDA may see: nothing on the CPU, else the one card whose memory `choose` looked at."""
+    if device == "cpu":
+        return {"CUDA_VISIBLE_DEVICES": ""}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": _card(environ)}
+
+
+def _card(environ: Mapping[str, str]) -> str:
+    """The first card that the user lets CUDA see, as nvidia-smi names it; '' for none."""
+    return environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+
+
 def choose(wanted: str) -> Device:
     """The device for `auto`, `cpu` or `cuda`.
 
     Raises:
         Missing: a GPU that is absent, or present and unusable.
     """
-    if wanted == "cpu" or (wanted == "auto" and not gpu.present()):
+    present = gpu.present() and _card(os.environ) not in ("", "-1")
+    if wanted == "cpu" or (wanted == "auto" and not present):
         return Device("cpu", None)
-    if not gpu.present():
+    if not present:
         raise Missing("there is no NVIDIA GPU on this machine", "Run with --device cpu.")
     if reason := gpu.unusable():
         raise Missing(reason, "Update the driver, or run with --device cpu.")
@@ -38,11 +53,12 @@ def choose(wanted: str) -> Device:
 
 
 def _memory() -> int:
-    """Total memory of the first GPU in bytes, as nvidia-smi tells it."""
+    """Total memory of the card that is used in bytes, as nvidia-smi tells it."""
     smi = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path="/usr/lib/wsl/lib")
     if not smi:
         raise ToolFailed("nvidia-smi is missing", "Install the driver's tools, or --device cpu.")
-    query = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    query = [smi, "-i", _card(os.environ), "--query-gpu=memory.total"]
+    query += ["--format=csv,noheader,nounits"]
     run = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     first = run.stdout.partition("\n")[0].strip()
     if run.returncode != 0 or not first.isdigit():

@@ -13,11 +13,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.conversations import Statistics
+from pipeline.errors import BadInput
 from pipeline.reference import Reference
 from pipeline.spec import Spec
 
 CHARACTERS_PER_TOKEN = 4  # of English; only sizes and times are estimated with it
 WITHOUT_VALIDATION = 40  # rows; below, a tenth of them would say nothing
+STEP_TOKENS = 8192  # a step of a small model then stays within some gigabytes
 FEW = 250  # rows; below, smaller batches make more steps of them
 BILLION = 1_000_000_000
 
@@ -85,7 +87,7 @@ def settings(
         gpu_bytes: total memory of the GPU, None on a CPU.
     """
     tune = spec.tune
-    batch = tune.batch or (4 if statistics.rows < FEW else 8)
+    batch = tune.batch or _batch(statistics)
     rank = tune.rank or 16
     return Chosen(
         fetch=Fetch(),
@@ -98,11 +100,17 @@ def settings(
             rank=rank,
             alpha=tune.alpha or rank,
             batch=batch,
-            load=tune.load or _load(reference.parameters, gpu_bytes),
+            load=_load(tune.load, reference.parameters, gpu_bytes),
             seed=tune.seed,
         ),
         pack=Pack(quantization=_quantization(spec.pack.quantization, reference.parameters)),
     )
+
+
+def _batch(statistics: Statistics) -> int:
+    """8 rows a step, 4 of few, and fewer where they are long: at most 8,192 tokens a step."""
+    tokens_a_row = max(1, statistics.characters / CHARACTERS_PER_TOKEN / statistics.rows)
+    return max(1, min(4 if statistics.rows < FEW else 8, int(STEP_TOKENS / tokens_a_row)))
 
 
 def _epochs(rows: int, batch: int) -> int:
@@ -120,8 +128,20 @@ def _learning_rate(parameters: int) -> float:
     return float(f"{max(2e-4, 1e-3 * min(1.0, (135e6 / parameters)) ** (1 / 3)):.1e}")
 
 
-def _load(parameters: int, gpu_bytes: int | None) -> Literal["16-bit", "4-bit"]:
-    """4-bit where two bytes a weight take more than 70 % of the GPU; activations need the rest."""
+def _load(
+    wanted: Literal["16-bit", "4-bit"] | None, parameters: int, gpu_bytes: int | None
+) -> Literal["16-bit", "4-bit"]:
+    """4-bit where two bytes a weight take more than 70 % of the GPU; activations need the rest.
+
+    Raises:
+        BadInput: 4-bit on the CPU.
+    """
+    if wanted == "4-bit" and gpu_bytes is None:
+        raise BadInput(
+            "tune.load = 4-bit needs a GPU: on the CPU it saves nothing", "Leave tune.load out."
+        )
+    if wanted:
+        return wanted
     if gpu_bytes is None or parameters * 2 <= 0.7 * gpu_bytes:
         return "16-bit"
     return "4-bit"

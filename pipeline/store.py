@@ -24,6 +24,7 @@ from pydantic import BaseModel
 
 from pipeline import errors, places
 from pipeline.artifacts import Artifact, load
+from pipeline.device import visible
 from pipeline.errors import PipelineError, ToolFailed
 from pipeline.stage import Progress, Stage
 from pipeline.tools.children import tied
@@ -43,6 +44,7 @@ QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent, 
     "TOKENIZERS_PARALLELISM": "false",
     "GOMP_SPINCOUNT": "20000",  # waiting longer is ruinous on a busy machine, not at all is slow
     "PYTHONUTF8": "1",
+    "SPECIALIST_STAGE": "1",  # llama.cpp's warnings go to the stage's log
     "PYTHONDONTWRITEBYTECODE": "",  # compiling the libraries takes longer than all else of a start
 }
 
@@ -137,7 +139,7 @@ class Store:
     def _run(self, stage: Stage[A], settings: BaseModel, inputs: tuple[BaseModel, ...]) -> None:
         """One stage in a child process; its events come through a pipe as JSON lines."""
         self.root.mkdir(parents=True, exist_ok=True)
-        job = {
+        job: dict[str, Any] = {
             "stage": stage.name,
             "key": stage.key(settings, *inputs),
             "root": str(self.root),
@@ -173,7 +175,11 @@ class Store:
         if failure:
             raise failure
         if code != 0:
-            raise ToolFailed(_ended(stage.name, code, trace), f"Run again: {stage.name} goes on.")
+            log = self.path(stage, job["key"]).with_suffix(".log")
+            again = "goes on where it was" if stage.resumes else "begins anew"
+            raise ToolFailed(
+                _ended(stage.name, code, trace, log), f"Run again: {stage.name} {again}. Log: {log}"
+            )
 
     def _listen(self, stage: str, read_end: int) -> Exception | None:
         """Pass the child's events on until it closes the pipe; its error, if it sent one."""
@@ -192,8 +198,7 @@ class Store:
     def _environment(self) -> dict[str, str]:
         project = str(Path(__file__).resolve().parent.parent)
         path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH", "")]))
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.device == "cpu" else {}
-        return {**os.environ, **QUIET, **hidden, "PYTHONPATH": path}
+        return {**os.environ, **QUIET, **visible(self.device), "PYTHONPATH": path}
 
 
 def _import_path(kind: type[BaseModel]) -> str:
@@ -208,11 +213,12 @@ def _revive(kind: str, what: str, next_step: str) -> Exception:
     return RuntimeError(what)
 
 
-def _ended(stage: str, code: int, trace: str) -> str:
+def _ended(stage: str, code: int, trace: str, log: Path) -> str:
     """A child that died without a word, in one sentence."""
     if code == -9:
         return f"{stage} was killed by the system: most likely the machine ran out of memory"
     if code == -4:
         return f"{stage} died of an illegal instruction: a build for another CPU"
-    last = (trace.strip().splitlines() or ["no message"])[-1]
+    said = trace + (log.read_text(errors="replace") if log.exists() else "")
+    last = (said.strip().splitlines() or ["no message"])[-1]
     return f"{stage} ended with code {code}: {last}"

@@ -24,6 +24,11 @@ WRONG = {
     "empty turn": (turns(("user", " "), ("assistant", "b")), ":1: turn 1 is empty"),
     "a list": (turns(("user", ["a"]), ("assistant", "b")), ":1: turn 1 has no text"),
     "late system": (turns(("user", "a"), ("system", "s"), ("assistant", "b")), ":1: a system turn"),
+    "nothing asked": (turns(("assistant", "b")), ":1: turn 1 answers no user turn"),
+    "two answers": (
+        turns(("user", "a"), ("assistant", "b"), ("assistant", "c")),
+        ":1: turn 3 answers no user turn",
+    ),
     "half a pair": (turns(("user", "\ud800"), ("assistant", "b")), ":1: turn 1 holds half"),
     "a turn that is a text": ('{"messages": ["Hi"]}', ":1: turn 1 is not an object"),
     "nested": ('{"messages": ' + "[" * 100_000, ":1: "),

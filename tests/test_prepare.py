@@ -175,3 +175,21 @@ def test_a_template_that_rewrites_former_turns_gives_each_answer_its_own_sequenc
     thinking = smallest_base.model_copy(update={"path": copy})
     data = prepared(tmp_path, thinking, ask("One", "Two", "Three", "Four"))
     assert len(data.part("train")[0]["sequences"]) == 2
+
+
+def test_a_control_token_in_system_is_refused(tmp_path: Path, smallest_base: Base) -> None:
+    with pytest.raises(BadInput, match="SYSTEM of the Modelfile spells"):
+        prepared(tmp_path, smallest_base, ask("Hello", "Day"), system="You <|end|> are")
+
+
+def test_a_file_that_changes_in_between_is_not_filed_under_its_old_key(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    path = written(tmp_path, ask("Hello", "Day"))
+    before = source(path)[0]
+    written(tmp_path, ask("Hello", "Day"), ask("Hi", "Night"))
+    out = tmp_path / "out"
+    out.mkdir()
+    settings = Prepare(system="", skip_long=False)
+    with pytest.raises(BadInput, match="changed while it was read"):
+        prepare.run(out, settings, smallest_base, before, where=Where())

@@ -63,6 +63,16 @@ def test_four_bits_where_sixteen_do_not_fit_the_gpu(tmp_path: Path) -> None:
     assert chosen(8_000_000_000, 24_000_000_000) == "16-bit"
     assert chosen(14_000_000_000, 24_000_000_000) == "4-bit"
     assert chosen(14_000_000_000, None) == "16-bit"
+    with pytest.raises(BadInput, match="needs a GPU"):
+        settings(read(tmp_path, "tune.load=4-bit"), rows(200), base(1), None)
+
+
+def test_long_rows_make_small_batches(tmp_path: Path) -> None:
+    def batch(characters: int) -> int:
+        statistics = rows(400).model_copy(update={"characters": 400 * characters})
+        return settings(read(tmp_path), statistics, base(1)).tune.batch
+
+    assert [batch(300), batch(12_000), batch(100_000)] == [8, 2, 1]
 
 
 def test_system_is_a_setting_only_where_rows_use_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Base + adapter to one quantized GGUF: merge in 16 bit, convert, quantize, and check each step.
+"""Base + adapter to one quantized GGUF: merge into 16 bit, convert, quantize, and check each step.
 
 Nothing foreign is trusted to have done its work: every adapted module must differ in the stored
 weights, the merged model must agree with base + adapter, no weight may be NaN or infinite.
@@ -46,17 +46,20 @@ def run(
     scratch = out / "scratch"
     where.report(Progress(0, STEPS, "merge"))
     probes = _probes(data)
-    tuned = _logits(_adapted(base, adapter, torch.float32), probes)
-    _merge(base, adapter, scratch / "merged")
+    adapted = _adapted(base, adapter)
+    tuned = _logits(adapted, probes)
+    _merge(adapted, base, scratch / "merged")
+    del adapted
+    gc.collect()
     where.report(Progress(1, STEPS, "check the merge"))
     _check_weights(base, adapter, scratch / "merged")
     where.report(Progress(2, STEPS, "convert, and compare with base + adapter"))
     plain = scratch / "plain.gguf"
     with ThreadPoolExecutor(1) as beside:  # the converter imports for ten seconds on one core
         converted = beside.submit(
-            llamacpp.convert, scratch / "merged", plain, outtype="bf16", name=base.name
+            llamacpp.convert, scratch / "merged", plain, outtype="f16", name=base.name
         )
-        merged = _logits(_plain(scratch / "merged", torch.float32), probes)
+        merged = _logits(_plain(scratch / "merged"), probes)
         agreement = compare(tuned, merged)
         converted.result()
     where.say(f"merged and unmerged agree: {agreement}")
@@ -65,7 +68,7 @@ def run(
     shutil.rmtree(scratch / "merged")
     where.report(Progress(3, STEPS, f"quantize to {settings.quantization}"))
     final = out / "model.gguf"
-    if settings.quantization == "BF16":
+    if settings.quantization == "F16":
         plain.rename(final)
     else:
         llamacpp.quantize(plain, final, settings.quantization, where.threads)
@@ -88,29 +91,35 @@ def check_type(name: str) -> None:
         )
 
 
-def _adapted(base: Base, adapter: Adapter, dtype: Any) -> Any:
-    """Base and adapter side by side, as they were trained."""
+def _adapted(base: Base, adapter: Adapter) -> Any:
+    """Base and adapter side by side, as they were trained, in float32."""
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(_plain(base.path, dtype), str(adapter.path))
+    return PeftModel.from_pretrained(_plain(base.path), str(adapter.path))
 
 
-def _plain(folder: Path, dtype: Any) -> Any:
+def _plain(folder: Path) -> Any:
+    """A model in float32."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=dtype, local_files_only=True, trust_remote_code=False
+        str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False
     )
 
 
-def _merge(base: Base, adapter: Adapter, merged: Path) -> None:
-    """Write the merged 16-bit model: weights from PEFT, everything else the base's own files."""
-    import torch
+def _merge(adapted: Any, base: Base, merged: Path) -> None:
+    """Write the merged model: weights from PEFT in float32, rounded once to float16; the rest is
+    the base's own files.
+
+    float16 holds ten bits of a weight, bfloat16 seven: the merge is that much nearer to base +
+    adapter. What it cannot hold (beyond 65,504) becomes infinite and is refused.
+    """
     from safetensors.torch import save_file
 
-    model = _adapted(base, adapter, torch.bfloat16).merge_and_unload(safe_merge=False)
+    model = adapted.merge_and_unload()
     names = set(_tensor_names(base.path))
-    weights = {n: w.contiguous() for n, w in model.state_dict().items() if n in names}
+    weights = {n: w.half().contiguous() for n, w in model.state_dict().items() if n in names}
     if missing := names - set(weights):
         raise ToolFailed(f"the merged model lacks {sorted(missing)[0]} of {base.name}")
     merged.mkdir(parents=True)
@@ -162,7 +171,7 @@ def _check_weights(base: Base, adapter: Adapter, merged: Path) -> None:
             )
         if name in adapted:
             adapted.discard(name)
-            if torch.equal(before, after[name]):
+            if torch.equal(before.half(), after[name]):
                 raise ToolFailed(
                     f"merging changed nothing in {name}",
                     "The adapter is too weak to survive 16 bit: train longer or with a higher"

@@ -13,11 +13,13 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pipeline.artifacts import Base, Dataset
-from pipeline.conversations import Row, Source, read
+from pipeline.conversations import Row, Source
+from pipeline.conversations import source as read_source
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.settings import WITHOUT_VALIDATION, Prepare
 from pipeline.stage import Progress, Stage, Where
@@ -49,7 +51,15 @@ def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Wher
         BadInput: a row that cannot be trained as it will be served, by file and line.
         ToolFailed: the two tokenizers disagree.
     """
-    rows = read(source.path)
+    now, rows = read_source(source.path)
+    if now.digest != source.digest:
+        raise BadInput(f"{source.path} changed while it was read", "Run the same command again.")
+    if base.nfc and unicodedata.normalize("NFC", settings.system) != settings.system:
+        raise BadInput(
+            f"SYSTEM is not in NFC, and {base.name}'s tokenizer would change it silently",
+            "Write its accented letters as single characters (normal form C).",
+        )
+    _refuse_control(settings.system, base, "SYSTEM of the Modelfile")
     parts: dict[str, list[tuple[str, str]]] = {part: [] for part in PARTS}
     counted: Counter[str] = Counter()
     long: list[int] = []
@@ -74,7 +84,14 @@ def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Wher
     if long:
         where.say(f"left out as too long: {len(long)} rows, lines {_some(long)}")
     if not parts["train"]:
-        raise BadInput(f"{source.path}: no row is left to train on", "Add conversations.")
+        raise BadInput(
+            f"{source.path}: no row is left to train on",
+            "Rows with the same user turns are kept together: add other questions."
+            if not long
+            else "All others are too long: shorten some.",
+        )
+    if len(rows) >= WITHOUT_VALIDATION and not parts["validation"]:
+        where.say("no row fell to the validation part: fixed epochs")
     if len(rows) < WITHOUT_VALIDATION:
         where.say(
             f"{len(rows)} rows are too few to hold some back: no validation, fixed epochs"
@@ -184,13 +201,8 @@ class Segmenter:
 def _checked(row: Row, base: Base, at: str, where: Where) -> Conversation:
     """The conversation without control tokens, in NFC where the tokenizer would make it so."""
     messages = row.messages
-    spelled = _control(base.control)
     for message in messages:
-        if found := spelled.search(message["content"]):
-            raise BadInput(
-                f"{at}: a {message['role']} turn spells the control token {found.group()}",
-                "Remove it: the chat template writes these, a text must not.",
-            )
+        _refuse_control(message["content"], base, f"{at}: a {message['role']} turn")
     if not base.nfc:
         return messages
     normal: Conversation = [
@@ -201,6 +213,15 @@ def _checked(row: Row, base: Base, at: str, where: Where) -> Conversation:
     return normal
 
 
+def _refuse_control(text: str, base: Base, whose: str) -> None:
+    if found := _control(base.control).search(text):
+        raise BadInput(
+            f"{whose} spells the control token {found.group()}",
+            "Remove it: the chat template writes these, a text must not.",
+        )
+
+
+@lru_cache(maxsize=4)
 def _control(spellings: tuple[str, ...]) -> re.Pattern[str]:
     """Finds any control token's spelling; matches nothing where there are none."""
     longest_first = sorted(filter(None, spellings), key=len, reverse=True)

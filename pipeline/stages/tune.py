@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
     began = time.monotonic()
     recompute = _recompute(settings, base, data, where)
     trainer = _trainer(out, settings, model, tokenizer, data, recompute, where)
-    trainer.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
+    with _memory_of_the_gpu():
+        trainer.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
     seconds = time.monotonic() - began
     _check_losses(trainer.state.log_history)
     if _checksum(model) != frozen:
@@ -94,6 +96,20 @@ def _model(out: Path, settings: Tune, base: Base, data: Dataset, where: Where) -
         random_state=settings.seed,
     )
     return model, tokenizer
+
+
+@contextmanager
+def _memory_of_the_gpu() -> Iterator[None]:
+    """Turns a GPU that is full into what to do about it."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise ToolFailed(
+            "the GPU's memory is full",
+            "Try --set tune.batch=1, then --set tune.load=4-bit, or --device cpu.",
+        ) from error
 
 
 def _recompute(settings: Tune, base: Base, data: Dataset, where: Where) -> bool:

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+WARNING = 3  # ggml.h: GGML_LOG_LEVEL_WARN
+UNMADE = {  # refuse a model without an importance matrix, or cannot be made from 16 bit
+    *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"),
+    *("Q2_K_S", "NVFP4"),
+}
 REVISION = places.LLAMA_CPP_PYTHON
 
 
 @cache
 def library() -> Any:
-    """The bindings module, its log silenced.
+    """The bindings module; warnings of llama.cpp go to a stage's log, and nowhere else.
 
     Raises:
         Missing: the library was not built.
@@ -40,14 +45,17 @@ def library() -> Any:
     os.environ["LLAMA_CPP_LIB_PATH"] = str(folder)
     import llama_cpp.llama_cpp as llama
 
-    llama.llama_log_set(_silent, ctypes.c_void_p(0))
+    llama.llama_log_set(_log, ctypes.c_void_p(0))
     llama.llama_backend_init()
     return llama
 
 
-_silent = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(
-    lambda level, text, data: None
-)
+def _keep(level: int, text: bytes, data: object) -> None:
+    if level >= WARNING and "SPECIALIST_STAGE" in os.environ:  # the store sets it for a stage
+        sys.stderr.write(text.decode(errors="replace"))
+
+
+_log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_keep)
 
 
 class Model:
@@ -172,12 +180,13 @@ def _converter_environment() -> dict[str, str]:
 
 
 def quantization_types() -> dict[str, int]:
-    """llama.cpp's names of quantized types (`Q8_0`) and their numbers."""
+    """llama.cpp's names of the types that it makes without further data, and their numbers."""
     prefix = "LLAMA_FTYPE_MOSTLY_"
     llama = library()
     found = {
         n.removeprefix(prefix): int(getattr(llama, n)) for n in dir(llama) if n.startswith(prefix)
     }
+    found = {name: number for name, number in found.items() if name not in UNMADE}
     return {**found, "F32": int(llama.LLAMA_FTYPE_ALL_F32)}
 
 
