@@ -95,7 +95,8 @@ def publish(made: Specialist, ollama: Ollama, candidate: str, where: Where) -> N
 def promote(made: Specialist, ollama: Ollama, candidate: str, proof: Proof) -> None:
     """Let NAME be the candidate and NAME:previous what NAME was.
 
-    The record is written first: were this broken off, the next run knows both models as its own.
+    The former one is kept, then the record written, then NAME moved: wherever this is broken off,
+    the record names whatever NAME and NAME:previous are by then.
 
     Raises:
         ToolFailed: Ollama did not do as it said; NAME is what it was before.
@@ -103,13 +104,11 @@ def promote(made: Specialist, ollama: Ollama, candidate: str, proof: Proof) -> N
     latest, new, old = full(made.name), ollama.digest(candidate), ollama.digest(full(made.name))
     if new is None:
         raise ToolFailed(f"{candidate} is gone from Ollama", "Run the same command again.")
-    before = released.released(made.name)
-    moves = old is not None and old != new
-    former = old if moves else before.former if before else None
-    released.write(_record(made, ollama, new, former, proof))
+    before, previous = released.released(made.name), full(made.name, PREVIOUS)
     try:
-        if moves:
-            _copy(ollama, latest, full(made.name, PREVIOUS), old)
+        if old is not None and old != new:
+            _copy(ollama, latest, previous, old)
+        released.write(_record(made, ollama, new, ollama.digest(previous), proof))
         _copy(ollama, candidate, latest, new)
     except BaseException:
         _take_back(ollama, made.name, old, before)

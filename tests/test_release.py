@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unicodedata import normalize
+from unittest.mock import Mock
 
 import pytest
 import real_ollama
 from made import specialist
 
 from pipeline import modelfile, released
+from pipeline import release as releasing
 from pipeline.artifacts import Specialist
 from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
 from pipeline.probes import forms
@@ -258,6 +260,49 @@ def test_what_was_put_back_by_hand_is_still_ours(
     assert not already_released(other, ollama)
     release(other, ollama)
     assert ollama.digest("tiny:previous") == first != ollama.digest("tiny")
+
+
+class Killed(BaseException):
+    """Where a SIGKILL would have struck: nothing is tidied up after it."""
+
+
+@pytest.mark.parametrize("gone", ["", "tiny", "tiny:previous"])
+@pytest.mark.parametrize("steps", range(4))
+def test_killed_at_any_point_of_the_promotion_the_models_are_still_ours(
+    made: Specialist,
+    other: Specialist,
+    ollama: Ollama,
+    tmp_path: Path,
+    steps: int,
+    gone: str,
+) -> None:
+    third = specialist(tmp_path / "three", system="Be odd.")
+    release(made, ollama)
+    release(other, ollama)
+    if gone:
+        ollama.delete(gone)
+    left = iter(range(steps))
+
+    def deadly(step: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: object) -> None:
+            if next(left, None) is None:
+                raise Killed
+            step(*arguments)
+
+        return run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ollama, "copy", deadly(ollama.copy))
+        patch.setattr(released, "write", deadly(released.write))
+        patch.setattr(releasing, "_take_back", lambda *_: None)
+        patch.setattr(releasing, "_remove", lambda *_: None)
+        patch.setattr(releasing, "_write_text", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            release(third, ollama)
+    check_name_is_ours("tiny", ollama)
+    release(third, ollama)
+    assert already_released(third, ollama)
+    check_name_is_ours("tiny", ollama)
 
 
 def test_interrupted_it_leaves_no_candidate(made: Specialist, ollama: Ollama) -> None:
