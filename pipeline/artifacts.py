@@ -36,8 +36,9 @@ class Base(Artifact):
     """A base model as a Hugging Face directory: weights in 16 bit, tokenizer, the frozen template.
 
     Files: config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
-    chat_template.jinja (the frozen template), model*.safetensors, vocab.gguf (the converter's
-    vocabulary-only GGUF, llama.cpp's own view of the tokenizer), LICENSE if the base carries one.
+    chat_template.jinja (the frozen template), model*.safetensors, vocab.gguf (the keys of the GGUF
+    that the converter would make: llama.cpp's own view of the tokenizer), outline.json (its
+    tensors), LICENSE if the base carries one.
     """
 
     FILES = (
@@ -48,6 +49,7 @@ class Base(Artifact):
         "chat_template.jinja",
         "*.safetensors",
         "vocab.gguf",
+        "outline.json",
     )
 
     name: str
@@ -81,8 +83,18 @@ class Base(Artifact):
 
     @property
     def vocab(self) -> Path:
-        """A GGUF with the vocabulary only."""
+        """A GGUF with keys and no tensor."""
         return self.path / "vocab.gguf"
+
+    @property
+    def outline(self) -> Path:
+        """What the converter makes of this base (tools/outline.py)."""
+        return self.path / "outline.json"
+
+    @property
+    def weights(self) -> list[Path]:
+        """The safetensors."""
+        return sorted(self.path.glob("*.safetensors"))
 
 
 class Dataset(Artifact):
@@ -130,12 +142,15 @@ class Adapter(Artifact):
 
 
 class Gguf(Artifact):
-    """The merged, quantized model in one file."""
+    """The merged, quantized model.
 
-    FILES = ("model.gguf",)
+    Files: model.gguf, which is served; model-TYPE.gguf for each further type that was asked for.
+    """
+
+    FILES = ("*.gguf",)
 
     quantization: str
-    """llama.cpp's name of the type, `Q8_0`."""
+    """llama.cpp's name of the type of model.gguf, `Q8_0`."""
     size: int
     """Bytes."""
 

@@ -65,7 +65,12 @@ class Pack(Settings):
     """How the merged model is stored."""
 
     quantization: str
-    """llama.cpp's name of the type."""
+    """llama.cpp's name of the type, or several with commas: the first one is served."""
+
+    @property
+    def types(self) -> list[str]:
+        """The types, each once."""
+        return list(dict.fromkeys(self.quantization.split(",")))
 
 
 class Chosen(Settings):
@@ -150,5 +155,5 @@ def _load(
 def _quantization(wanted: str, parameters: int) -> str:
     """Small models are hurt visibly by 4 bits: Q8_0 below a billion parameters."""
     if wanted != "auto":
-        return wanted
+        return ",".join(part.strip() for part in wanted.split(","))
     return "Q8_0" if parameters < BILLION else "Q4_K_M"

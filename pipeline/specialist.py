@@ -21,7 +21,8 @@ def check(spec: Spec) -> None:
     """
     resolve(spec.base, spec.beside)
     if spec.pack.quantization != "auto":  # the chosen ones exist; asking costs a library load
-        pack.check_type(spec.pack.quantization)
+        for name in spec.pack.quantization.split(","):
+            pack.check_type(name.strip())
 
 
 def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Specialist:

@@ -24,7 +24,8 @@ from pipeline.stages import fetch
 from pipeline.stages.fetching import agree, directory, gguf_tokenizer, gguf_weights, vocabulary
 from pipeline.stages.fetching.frozen import FOLD, MENTIONED, TALKS, freeze
 from pipeline.template import render, render_text
-from pipeline.tools import llamacpp
+from pipeline.tools import converter, llamacpp, outline
+from pipeline.tools.outline import Outline, Tensor
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
@@ -64,7 +65,8 @@ def test_a_directory_becomes_a_base_with_every_fact(tiny_base):
 def test_the_base_holds_its_own_files_and_no_scratch(tiny_base):
     assert sorted(file.name for file in tiny_base.path.iterdir()) == [
         "LICENSE", "chat_template.jinja", "config.json", "generation_config.json",
-        "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.gguf",
+        "model.safetensors", "outline.json", "tokenizer.json", "tokenizer_config.json",
+        "vocab.gguf",
     ]  # fmt: skip
 
 
@@ -333,13 +335,13 @@ def test_a_vocabulary_that_cannot_be_rebuilt_is_refused_by_name(tmp_path):
 # the way back
 
 
-def write_gguf(path: Path, *, theta: float = 1e4, rows: int = 8, name: str = "blk.0.a") -> Path:
+def write_gguf(path: Path, *, theta: float = 1e4) -> Path:
     import gguf
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(path.stem)
     writer.add_rope_freq_base(theta)
-    writer.add_tensor(name, np.ones((rows, 32), np.float32))
+    writer.add_tensor("blk.0.a", np.ones((8, 32), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -347,32 +349,28 @@ def write_gguf(path: Path, *, theta: float = 1e4, rows: int = 8, name: str = "bl
     return path
 
 
+def outlined(name: str = "blk.0.a", rows: int = 8) -> Outline:
+    tensor = Tensor(name=name, shape=(rows, 32), kind="F32", source="a")
+    return Outline(tensors=(tensor,), unknown="")
+
+
 def test_another_name_is_no_difference(tmp_path):
-    agree.check_gguf(write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other"))
+    one, other = write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other")
+    agree.check_gguf(one, other, outlined())
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("theta", "change", "named"),
     [
-        ({"theta": 5e5}, "key llama.rope.freq_base"),
-        ({"rows": 16}, "tensor blk.0.a"),
-        ({"name": "blk.0.b"}, "tensor blk.0.a"),
+        (5e5, {}, "key llama.rope.freq_base"),
+        (1e4, {"rows": 16}, "tensor blk.0.a"),
+        (1e4, {"name": "blk.0.b"}, "tensor blk.0.a"),
     ],
 )
-def test_another_key_shape_or_tensor_is_named(tmp_path, change, named):
-    one, other = write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other", **change)
+def test_another_key_shape_or_tensor_is_named(tmp_path, theta, change, named):
+    one, other = write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other", theta=theta)
     with pytest.raises(ToolFailed, match=named):
-        agree.check_gguf(one, other)
-
-
-def test_a_gguf_cut_to_its_header_keeps_every_key(tmp_path):
-    import gguf
-
-    whole, cut = write_gguf(tmp_path / "one"), tmp_path / "cut"
-    vocabulary.cut(whole, cut)
-    reader = gguf.GGUFReader(cut)
-    assert agree._keys(reader) == agree._keys(gguf.GGUFReader(whole))
-    assert len(reader.tensors) == 0
+        agree.check_gguf(one, other, outlined(**change))
 
 
 def test_rows_of_q_and_k_get_back_their_order():
@@ -477,7 +475,7 @@ def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
         "<|begin_of_text|>" if family == "llama" else None
     )
     gguf = tmp_path / "model.gguf"
-    llamacpp.convert(base.path, gguf, name=base.name)
+    converter.convert(base.path, gguf, name=base.name)
     assert agree.check_logits(base.path, gguf, 2) < 0.001
 
 
@@ -485,7 +483,7 @@ def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
 def tiny_gguf(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base, converted once."""
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
-    llamacpp.convert(tiny_base.path, path, name=tiny_base.name)
+    converter.convert(tiny_base.path, path, name=tiny_base.name)
     return path
 
 
@@ -510,15 +508,28 @@ def test_linear_position_scaling_goes_through(tiny_base, tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config["rope_scaling"] = {"rope_type": "linear", "factor": 4.0}
     (folder / "config.json").write_text(json.dumps(config))
-    llamacpp.convert(folder, tmp_path / "scaled.gguf")
+    converter.convert(folder, tmp_path / "scaled.gguf")
     assert agree.check_logits(folder, tmp_path / "scaled.gguf", 2) < 0.001
 
 
 @pytest.mark.smoke
 def test_the_converter_writes_the_same_bytes_whatever_the_folder_is_called(tiny_base, tmp_path):
-    folder = shutil.copytree(tiny_base.path, tmp_path / "Another-7B-name-v2")
-    llamacpp.convert(folder, tmp_path / "vocab.gguf", vocab_only=True, name=tiny_base.name)
-    assert (tmp_path / "vocab.gguf").read_bytes() == tiny_base.vocab.read_bytes()
+    folder = Path(shutil.copytree(tiny_base.path, tmp_path / "Another-7B-name-v2"))
+    vocab, outline = tmp_path / "vocab.gguf", tmp_path / "outline.json"
+    converter.write_outline(folder, vocab, outline, name=tiny_base.name)
+    assert vocab.read_bytes() == tiny_base.vocab.read_bytes()
+    assert outline.read_bytes() == tiny_base.outline.read_bytes()
+
+
+@pytest.mark.smoke
+def test_an_outline_has_the_keys_and_tensors_that_the_converter_writes(tiny_base, tiny_gguf):
+    import gguf
+
+    written = gguf.GGUFReader(tiny_gguf)
+    assert agree._keys(gguf.GGUFReader(tiny_base.vocab)) == agree._keys(written)
+    tensors = outline.read(tiny_base.outline).tensors
+    assert [t.name for t in tensors] == [t.name for t in written.tensors]
+    assert {t.name: [*reversed(t.shape)] for t in tensors} == agree._shapes(written)
 
 
 RENDERED = [

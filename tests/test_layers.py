@@ -43,7 +43,12 @@ LAYERS = {
     "values": 0,
     "places": 0,
 }
-HEAVY = {"torch", "transformers", "unsloth", "trl", "peft", "llama_cpp", "gguf", "pyarrow", "numpy"}
+HEAVY = {
+    *("torch", "transformers", "unsloth", "trl", "peft", "llama_cpp", "gguf", "pyarrow", "numpy"),
+    *("numba", "llvmlite"),
+}
+# Compiled as they are imported: each is imported by name inside the function that needs it.
+COMPILED = ("kernels_", "float_bits", "locator")
 
 
 def modules() -> list[Path]:
@@ -81,6 +86,8 @@ def test_every_module_has_a_layer() -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
+    if path.name.startswith(COMPILED):
+        return
     tree = ast.parse(path.read_text())
     for node in tree.body:  # the top of the file only
         names = []
@@ -89,6 +96,13 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
         elif isinstance(node, ast.ImportFrom):
             names = [node.module or ""]
         assert not {name.split(".")[0] for name in names} & HEAVY, path
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_what_is_compiled_is_imported_by_nothing_else(path: Path) -> None:
+    if not path.name.startswith(COMPILED):
+        names = {name.rpartition("packing.")[2] for name in imports(path) if "packing." in name}
+        assert [name for name in names if name.startswith(COMPILED)] == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["make", "--help"], ["list"]])

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from pipeline import places
 from pipeline.errors import PipelineError
-from pipeline.setup import llama, needs, ollama, packages, sources
+from pipeline.setup import kernels, llama, needs, ollama, packages, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work
 
@@ -62,6 +62,7 @@ def plan(device: str, binary: bool) -> list[Step]:
         sources.base(),
         packages.bindings(),
         llama.library(helpers=own),
+        kernels.kernels(),
     ]
 
 

@@ -6,7 +6,6 @@ template, the token that ends an answer. Later stages look nothing up.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pipeline.stages.fetching import directory, embedded, vocabulary
 from pipeline.stages.fetching.frozen import freeze
 from pipeline.tools import llamacpp
 
-STAGE = Stage("fetch", version=1, makes=Base, pinned=(llamacpp.REVISION,))
+STAGE = Stage("fetch", version=2, makes=Base, pinned=(llamacpp.REVISION,))
 KINDS = {"embedded": embedded, "directory": directory}
 
 
@@ -35,16 +34,11 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         ToolFailed: it does not survive the way to a GGUF: the first difference.
     """
     kind = KINDS[reference.kind]
-    scratch = out / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        source = kind.write(out, reference, where)
-        bos, eos = _named_tokens(out)
-        template = _template(source.template, reference.name, bos, eos)
-        (out / "chat_template.jinja").write_text(template, encoding="utf-8")
-        kind.write_vocab(out, scratch, reference, where)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    source = kind.write(out, reference, where)
+    bos, eos = _named_tokens(out)
+    template = _template(source.template, reference.name, bos, eos)
+    (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+    kind.write_outline(out, reference, where)
     where.report(Progress(0.95, 1, "comparing tokenizers"))
     words = _words(out, template)
     where.report(Progress(1, 1))

@@ -1,81 +1,64 @@
-"""Base + adapter to one quantized GGUF: merge into 16 bit, convert, quantize, and check each step.
+"""Base + adapter to quantized GGUFs in one stream, and the checks that it did its work.
 
-Nothing foreign is trusted to have done its work: every adapted module must differ in the stored
-weights, the merged model must agree with base + adapter, no weight may be NaN or infinite.
+Every adapted module must differ in the stored weights, no weight may be NaN or infinite, the merged
+weights must compute what base + adapter compute.
 """
 
 from __future__ import annotations
 
-import gc
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Adapter, Base, Dataset, Gguf
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.settings import Pack
 from pipeline.stage import Progress, Stage, Where
-from pipeline.tools import llamacpp
+from pipeline.stages.packing import comparison, kernels, reference, stream
+from pipeline.stages.packing.adapter import opened_adapter
+from pipeline.stages.packing.merged import Merged
+from pipeline.stages.packing.target import Target, sixteen, target
+from pipeline.stages.packing.weights import opened
+from pipeline.tools import llamacpp, outline
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+STAGE = Stage("pack", version=2, makes=Gguf, pinned=(llamacpp.REVISION,))
 
-STAGE = Stage("pack", version=1, makes=Gguf, pinned=(llamacpp.REVISION,))
-
-COMPARED = 1000  # tokens of test rows that merged and unmerged model both read
-MAX_KL = 0.001
-MIN_SAME_TOP = 0.99
-STEPS = 4
+STREAMED = 0.5  # share of the stage that the stream takes, about; the rest is the comparison
 
 
 def run(
     out: Path, settings: Pack, base: Base, adapter: Adapter, data: Dataset, *, where: Where
 ) -> Gguf:
-    """Merge, compare, convert, quantize.
+    """Merge, quantize, compare.
 
     Raises:
-        BadInput: a quantization that llama.cpp does not know.
+        BadInput: a quantization that llama.cpp does not know, an adapter that cannot be merged.
         ToolFailed: a weight that is no number, a merge without effect, or with another effect.
     """
-    import torch
-
-    check_type(settings.quantization)
-    torch.set_num_threads(where.threads)
+    types = settings.types
+    for name in types:
+        check_type(name)
+    files = {name: out / f"model-{name}.gguf" for name in types}
+    files[types[0]] = out / "model.gguf"
+    known = outline.read(base.outline)
     scratch = out / "scratch"
-    where.report(Progress(0, STEPS, "merge"))
-    probes = _probes(data)
-    adapted = _adapted(base, adapter)
-    tuned = _logits(adapted, probes)
-    _merge(adapted, base, scratch / "merged")
-    del adapted
-    gc.collect()
-    where.report(Progress(1, STEPS, "check the merge"))
-    _check_weights(base, adapter, scratch / "merged")
-    where.report(Progress(2, STEPS, "convert, and compare with base + adapter"))
-    plain = scratch / "plain.gguf"
-    with ThreadPoolExecutor(1) as beside:  # the converter imports for ten seconds on one core
-        converted = beside.submit(
-            llamacpp.convert, scratch / "merged", plain, outtype="f16", name=base.name
-        )
-        merged = _logits(_plain(scratch / "merged"), probes)
-        agreement = compare(tuned, merged)
-        converted.result()
-    where.say(f"merged and unmerged agree: {agreement}")
-    del tuned, merged
-    gc.collect()
-    shutil.rmtree(scratch / "merged")
-    where.report(Progress(3, STEPS, f"quantize to {settings.quantization}"))
-    final = out / "model.gguf"
-    if settings.quantization == "F16":
-        plain.rename(final)
+    scratch.mkdir(parents=True, exist_ok=True)
+    if known.unknown:
+        where.say(f"{base.architecture} is packed the long way: {known.unknown}")
+        merged = _long_road(files, base, adapter, scratch, where)
     else:
-        llamacpp.quantize(plain, final, settings.quantization, where.threads)
+        merged = _stream(files, known, base, adapter, scratch, where)
+    where.report(Progress(STREAMED, 1, "comparing with base + adapter"))
+    agreement = _compare(base, adapter, data, merged, where)
+    where.say(f"merged and unmerged agree: {agreement}")
     shutil.rmtree(scratch)
-    _check_file(final, base)
-    where.report(Progress(STEPS, STEPS))
-    return Gguf.at(out, quantization=settings.quantization, size=final.stat().st_size)
+    for file in files.values():
+        _check_file(file, base)
+    where.report(Progress(1, 1))
+    return Gguf.at(out, quantization=types[0], size=files[types[0]].stat().st_size)
 
 
 def check_type(name: str) -> None:
@@ -91,160 +74,77 @@ def check_type(name: str) -> None:
         )
 
 
-def _adapted(base: Base, adapter: Adapter) -> Any:
-    """Base and adapter side by side, as they were trained, in float32."""
-    from peft import PeftModel
+def _stream(
+    files: dict[str, Path],
+    known: outline.Outline,
+    base: Base,
+    adapter: Adapter,
+    scratch: Path,
+    where: Where,
+) -> Stored:
+    targets = {file: target(known, base.vocab, name, scratch) for name, file in files.items()}
+    if why := _without_kernels(targets.values()):
+        where.say(f"quantizing with llama.cpp's own code, which is slower: {why}")
 
-    return PeftModel.from_pretrained(_plain(base.path), str(adapter.path))
+    def report(progress: Progress) -> None:
+        where.report(Progress(STREAMED * progress.done, progress.total, progress.note))
 
-
-def _plain(folder: Path) -> Any:
-    """A model in float32."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(
-        str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False
-    )
-
-
-def _merge(adapted: Any, base: Base, merged: Path) -> None:
-    """Write the merged model: weights from PEFT in float32, rounded once to float16; the rest is
-    the base's own files.
-
-    float16 holds ten bits of a weight, bfloat16 seven: the merge is that much nearer to base +
-    adapter. What it cannot hold (beyond 65,504) becomes infinite and is refused.
-    """
-    from safetensors.torch import save_file
-
-    model = adapted.merge_and_unload()
-    names = set(_tensor_names(base.path))
-    weights = {n: w.half().contiguous() for n, w in model.state_dict().items() if n in names}
-    if missing := names - set(weights):
-        raise ToolFailed(f"the merged model lacks {sorted(missing)[0]} of {base.name}")
-    merged.mkdir(parents=True)
-    for file in base.path.iterdir():
-        if file.suffix in (".json", ".jinja", ".model") and not file.name.endswith(
-            ".safetensors.index.json"
-        ):
-            shutil.copy(file, merged)
-    (merged / "record.json").unlink(missing_ok=True)
-    save_file(weights, merged / "model.safetensors", metadata={"format": "pt"})
+    stream.write(base.weights, adapter.path, known, targets, threads=where.threads, report=report)
+    return Stored(base.weights, adapter.path, next(iter(targets.values())).sixteen)
 
 
-def _shards(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.safetensors"))
+def _without_kernels(targets: Iterable[Target]) -> str:
+    """Why some types are not made by our kernels; '' if all are that have one."""
+    if why := kernels.missing():
+        return why
+    kinds = {entry.kind for target in targets for entry in target.entries.values()}
+    doubtful = kernels.doubtful(kinds)
+    return f"ours makes other bytes of {', '.join(doubtful)} here" if doubtful else ""
 
 
-def _tensor_names(folder: Path) -> Iterator[str]:
-    from safetensors import safe_open
-
-    for shard in _shards(folder):
-        with safe_open(shard, framework="pt") as tensors:
-            yield from tensors.keys()
-
-
-def _tensors(folder: Path) -> Iterator[tuple[str, Any]]:
-    """Names and tensors of all shards, one at a time."""
-    from safetensors import safe_open
-
-    for shard in _shards(folder):
-        with safe_open(shard, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  (not a dict)
-                yield name, tensors.get_tensor(name)
+def _long_road(
+    files: dict[str, Path], base: Base, adapter: Adapter, scratch: Path, where: Where
+) -> Stored:
+    for i, (name, file) in enumerate(files.items()):
+        where.report(Progress(STREAMED * i / len(files), 1, f"merge, convert, quantize to {name}"))
+        between = sixteen(name)
+        merged = scratch / between
+        if not merged.exists():
+            reference.merge(base.path, adapter.path, merged, between)
+        reference.quantize(merged, file, name, between, name=base.name, threads=where.threads)
+    between = sixteen(next(iter(files)))
+    return Stored([scratch / between / "model.safetensors"], None, between)
 
 
-def _check_weights(base: Base, adapter: Adapter, merged: Path) -> None:
-    """No weight is NaN or infinite, and every adapted module differs from the base."""
+@dataclass(frozen=True)
+class Stored:
+    """The merged weights of the first file, before they are quantized."""
+
+    weights: list[Path]
+    adapter: Path | None
+    """To be merged into them; None where that is done."""
+    between: str
+
+
+def _compare(
+    base: Base, adapter: Adapter, data: Dataset, stored: Stored, where: Where
+) -> comparison.Agreement:
     import torch
 
-    adapted = _adapted_weights(adapter)
-    after = dict(_tensors(merged))
-    for name, before in _tensors(base.path):
-        if not bool(torch.isfinite(after[name]).all()):
-            whose = "base" if not bool(torch.isfinite(before).all()) else "merged model"
-            raise ToolFailed(
-                f"{name} of the {whose} holds NaN or infinity",
-                "Train with a lower learning rate (--set tune.learning_rate=…)"
-                if whose != "base"
-                else "Get an undamaged copy of the base.",
-            )
-        if name in adapted:
-            adapted.discard(name)
-            if torch.equal(before.half(), after[name]):
-                raise ToolFailed(
-                    f"merging changed nothing in {name}",
-                    "The adapter is too weak to survive 16 bit: train longer or with a higher"
-                    " learning rate.",
-                )
-    if adapted:
-        raise ToolFailed(f"the adapter has a module that the base has not: {sorted(adapted)[0]}")
-
-
-def _adapted_weights(adapter: Adapter) -> set[str]:
-    """Names of the base's tensors that the adapter changes."""
-    prefix, suffix = "base_model.model.", ".lora_A.weight"
-    return {
-        name.removeprefix(prefix).removesuffix(suffix) + ".weight"
-        for name in _tensor_names(adapter.path)
-        if name.endswith(suffix)
-    }
-
-
-def _probes(data: Dataset) -> list[list[int]]:
-    """Token ids of test rows (train rows where there are none), about COMPARED tokens."""
-    probes: list[list[int]] = []
-    for row in data.part("test" if data.test else "train"):
-        for sequence in row["sequences"]:
-            probes.append(sequence["ids"][:COMPARED])
-            if sum(map(len, probes)) >= COMPARED:
-                return probes
-    return probes
-
-
-def _logits(model: Any, probes: list[list[int]]) -> NDArray[Any]:
-    """Float32 logits after every token of the probes, shape (tokens, vocabulary)."""
-    import torch
-
-    model.eval()
-    with torch.inference_mode():
-        rows = [model(input_ids=torch.tensor([ids])).logits[0] for ids in probes]
-        logits: NDArray[Any] = torch.cat(rows).float().numpy()
-    return logits
-
-
-class Agreement:
-    """How close two models are on the same tokens."""
-
-    def __init__(self, kl: float, same_top: float, tokens: int) -> None:
-        self.kl, self.same_top, self.tokens = kl, same_top, tokens
-
-    def __str__(self) -> str:
-        return f"mean KL {self.kl:.1e}, same top token {self.same_top:.1%} of {self.tokens}"
-
-
-def compare(ours: NDArray[Any], theirs: NDArray[Any]) -> Agreement:
-    """Mean Kullback-Leibler divergence KL(ours || theirs) in nats, and how often the top agrees.
-
-    Raises:
-        ToolFailed: they differ by more than rounding to 16 bit explains.
-    """
-    import torch
-
-    total = same = 0.0
-    for start in range(0, len(ours), 64):  # in blocks: a vocabulary of 256 k makes large arrays
-        p = torch.log_softmax(torch.from_numpy(ours[start : start + 64]).double(), -1)
-        q = torch.log_softmax(torch.from_numpy(theirs[start : start + 64]).double(), -1)
-        total += float((p.exp() * (p - q)).sum())
-        same += float((p.argmax(-1) == q.argmax(-1)).sum())
-    agreement = Agreement(total / len(ours), same / len(ours), len(ours))
-    if not agreement.kl < MAX_KL or not agreement.same_top >= MIN_SAME_TOP:
-        raise ToolFailed(
-            f"the merged model is not base + adapter: {agreement}"
-            f" (allowed: KL below {MAX_KL}, same top token at least {MIN_SAME_TOP:.0%})",
-            "Train with a lower learning rate; if it stays, please report this.",
+    torch.set_num_threads(where.threads)
+    with ExitStack() as stack:
+        plain = stack.enter_context(opened(base.weights))
+        weights = stack.enter_context(opened(stored.weights))
+        loras = (
+            stack.enter_context(opened_adapter(stored.adapter, weights)) if stored.adapter else {}
         )
-    return agreement
+        return comparison.check(
+            base.path,
+            adapter.path,
+            comparison.probes(data),
+            partial(Merged(plain, {}).whole, between="F32"),
+            partial(Merged(weights, loras).whole, between=stored.between),
+        )
 
 
 def _check_file(file: Path, base: Base) -> None:

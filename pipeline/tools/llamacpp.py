@@ -1,24 +1,22 @@
-"""The door to llama.cpp: converter, quantizer, tokenizer, logits.
+"""The door to llama.cpp's library: quantizer, tokenizer, logits.
 
 The library is the one that the set-up built (places.llama_bin), loaded through llama-cpp-python's
-bindings; the converter is the script in the same source package.
+bindings. Its converter, a script in the same source package, has a door of its own (converter.py).
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
-import subprocess
+import re
 import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 from pipeline import places
 from pipeline.errors import Missing, ToolFailed
-from pipeline.tools.children import tied
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,10 +49,13 @@ def library() -> Any:
 
 
 def _keep(level: int, text: bytes, data: object) -> None:
+    if _heard is not None:
+        _heard.append(text.decode(errors="replace"))
     if level >= WARNING and "SPECIALIST_STAGE" in os.environ:  # the store sets it for a stage
         sys.stderr.write(text.decode(errors="replace"))
 
 
+_heard: list[str] | None = None  # what llama.cpp says, while somebody listens
 _log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_keep)
 
 
@@ -144,41 +145,6 @@ class Model:
             llama.llama_free(context)
 
 
-def convert(
-    source: Path, out: Path, *, outtype: str = "bf16", vocab_only: bool = False, name: str = ""
-) -> None:
-    """Turn a Hugging Face directory into a GGUF with llama.cpp's converter (a child process).
-
-    Raises:
-        ToolFailed: the converter's last words.
-    """
-    script = places.llama_cpp() / "convert_hf_to_gguf.py"
-    if not script.exists():
-        raise Missing("llama.cpp's converter is not on this machine", "Run: make setup")
-    options = ["--outfile", str(out.absolute()), "--outtype", outtype]
-    options += ["--vocab-only"] if vocab_only else []
-    options += ["--model-name", name] if name else []
-    with TemporaryDirectory(prefix="convert-") as folder:
-        # the converter writes words out of the folder's name into the GGUF: give it always the same
-        same = Path(folder) / "model"
-        same.symlink_to(source.absolute(), target_is_directory=True)
-        run = subprocess.run(
-            [sys.executable, str(script), str(same), *options],
-            capture_output=True,
-            text=True,
-            preexec_fn=tied(),
-            env=_converter_environment(),
-        )
-    if run.returncode != 0 or not out.exists():
-        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ToolFailed(f"llama.cpp's converter failed on {source.name}: {last}")
-
-
-def _converter_environment() -> dict[str, str]:
-    kept = {k: v for k, v in os.environ.items() if k != "NO_LOCAL_GGUF"}  # its own gguf-py, always
-    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-
-
 def quantization_types() -> dict[str, int]:
     """llama.cpp's names of the types that it makes without further data, and their numbers."""
     prefix = "LLAMA_FTYPE_MOSTLY_"
@@ -204,3 +170,32 @@ def quantize(source: Path, out: Path, scheme: str, threads: int) -> None:
         raise ToolFailed(
             f"llama.cpp cannot quantize this model to {scheme}", "Try --quantize Q8_0."
         )
+
+
+def planned_types(source: Path, scheme: str) -> dict[str, str]:
+    """ggml's name of the type that each tensor would get: a dry run, which reads no weight.
+
+    Raises:
+        ToolFailed: llama.cpp refused, or did not say it of every tensor.
+    """
+    global _heard
+    llama = library()
+    params = llama.llama_model_quantize_default_params()
+    params.ftype, params.dry_run = quantization_types()[scheme], True
+    _heard = []
+    try:
+        code = llama.llama_model_quantize(os.fsencode(source), b"", ctypes.byref(params))
+        said = "".join(_heard)
+    finally:
+        _heard = None
+    found = re.findall(_PLANNED, said, re.MULTILINE)
+    count = re.search(r"^\[ *\d+/ *(\d+)\]", said, re.MULTILINE)
+    if code != 0 or not count or len(found) != int(count[1]):
+        raise ToolFailed(
+            f"llama.cpp cannot quantize this model to {scheme}", "Try --quantize Q8_0."
+        )
+    return {name: (new or old).upper() for name, old, new in found}
+
+
+# [   1/ 272] blk.0.attn_q.weight   - [ 576,  576, 1, 1], type = f16, size = 0.6 MiB -> … (q8_0)
+_PLANNED = r"^\[ *\d+/ *\d+\] (\S+) +- \[.*?\], type = +(\w+), size = [^(\n]*(?:\((\w+)\))?$"

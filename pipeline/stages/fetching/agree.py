@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ToolFailed
 from pipeline.tools.llamacpp import Model
+from pipeline.tools.outline import Outline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,19 +41,24 @@ TEXTS = (
 MOST_KL = 0.01  # nats; a 4-bit file against its own weights in float32 has 0.005
 
 
-def check_gguf(before: Path, after: Path) -> None:
+def check_gguf(original: Path, vocab: Path, outline: Outline) -> None:
     """Same keys, tensor names and shapes, save what MAY_DIFFER or MAY_APPEAR.
+
+    Args:
+        vocab: the keys of the GGUF that would be made.
+        outline: its tensors.
 
     Raises:
         ToolFailed: the first difference.
     """
     import gguf
 
-    one, other = gguf.GGUFReader(before), gguf.GGUFReader(after)
-    keys, kept = _keys(one), _keys(other)
+    one = gguf.GGUFReader(original)
+    keys, kept = _keys(one), _keys(gguf.GGUFReader(vocab))
     new = {name for name in MAY_APPEAR if name not in keys}
     _same("key", keys, {name: value for name, value in kept.items() if name not in new})
-    _same("tensor", _shapes(one), _shapes(other))
+    shapes = {tensor.name: [*reversed(tensor.shape)] for tensor in outline.tensors}
+    _same("tensor", _shapes(one), shapes)
 
 
 def _keys(reader: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pipeline.errors import BadInput
 from pipeline.reference import Reference, resolve
 from pipeline.stage import Progress, Where
 from pipeline.stages.fetching.source import Source
-from pipeline.tools import llamacpp
+from pipeline.tools import converter
 from pipeline.values import write_json
 
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
@@ -40,10 +40,11 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
     return Source(_template(folder), _license(folder))
 
 
-def write_vocab(out: Path, scratch: Path, reference: Reference, where: Where) -> None:
-    """Let the converter read config and tokenizer, and keep the vocabulary as vocab.gguf."""
-    where.report(Progress(0.7, 1, "converting the vocabulary"))
-    llamacpp.convert(out, out / "vocab.gguf", vocab_only=True, name=reference.name)
+def write_outline(out: Path, reference: Reference, where: Where) -> None:
+    """Let the converter read config and tokenizer, and outline what it would make."""
+    where.report(Progress(0.7, 1, "outlining the GGUF"))
+    vocab, outline = out / "vocab.gguf", out / "outline.json"
+    converter.write_outline(out, vocab, outline, name=reference.name)
 
 
 def _write_config(folder: Path, out: Path, config: dict[str, Any]) -> None:

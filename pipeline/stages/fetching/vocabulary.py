@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,19 +55,6 @@ class Vocabulary:
         """Spellings that a prompt's text is never read as text for."""
         pairs = zip(self.tokens, self.types, strict=True)
         return tuple(token for token, kind in pairs if kind in (UNKNOWN, CONTROL))
-
-
-def cut(whole: Path, out: Path) -> None:
-    """Write the header of a GGUF without its tensors, as the converter's --vocab-only does."""
-    import gguf
-
-    reader: Any = gguf.GGUFReader(whole)
-    end = min(int(tensor.field.offset) for tensor in reader.tensors)
-    with whole.open("rb") as file:
-        head = file.read(end)
-    # magic, version, number of tensors, number of keys (ggml/docs/gguf.md)
-    head = head[:8] + struct.pack("<Q", 0) + head[16:]
-    out.write_bytes(head + bytes(-len(head) % int(reader.alignment)))
 
 
 def agreed_bos(folder: Path, model: Model, seen: Vocabulary) -> int | None:

@@ -1,0 +1,1 @@
+"""What pack is made of: numbers merged, rounded and quantized by compiled kernels."""

@@ -1,0 +1,192 @@
+"""Whether the merged model computes what base + adapter compute: logits in float32, side by side.
+
+bfloat16 arithmetic alone is as far from float32 as a wrong merge may be, so that both are computed
+in float32. No whole model is held: a module's weights are read when it is reached, and let go after
+it, so that memory is bounded by the largest module and the logits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Dataset
+from pipeline.errors import ToolFailed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Read = Callable[[str], NDArray[np.float32]]
+
+TOKENS = 1000  # of test rows, about
+MAX_KL = 0.001
+MIN_SAME_TOP = 0.99
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How close two models are on the same tokens."""
+
+    kl: float
+    """Mean Kullback-Leibler divergence in nats."""
+    same_top: float
+    """Share of tokens after which both hold the same token for the likeliest."""
+    tokens: int
+
+    def __str__(self) -> str:
+        return f"mean KL {self.kl:.1e}, same top token {self.same_top:.1%} of {self.tokens}"
+
+
+def check(
+    folder: Path, adapter: Path, probes: list[list[int]], plain: Read, merged: Read
+) -> Agreement:
+    """Compare base + adapter, as PEFT computes them, with the merged weights.
+
+    Args:
+        folder: the base's directory, for its config.
+        probes: token ids.
+        plain: a weight of the base by name, in float32.
+        merged: a weight after the merge.
+
+    Raises:
+        ToolFailed: they differ by more than rounding to 16 bit explains.
+    """
+    from peft import PeftModel
+    from safetensors.numpy import load_file
+
+    model = PeftModel.from_pretrained(_empty(folder), str(adapter)).eval()
+    waiting = _waiting(model)
+    factors = load_file(adapter / "adapter_model.safetensors")
+    with _brought(waiting, lambda name: factors[name] if name in factors else plain(name)):
+        ours = _logits(model, probes)
+    with _brought(waiting, merged), model.disable_adapter():
+        theirs = _logits(model, probes)
+    return compare(ours, theirs)
+
+
+def _empty(folder: Path) -> Any:
+    """The model without weights."""
+    import torch
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(
+            config, dtype=torch.float32, trust_remote_code=False
+        )
+    model.tie_weights()
+    return model
+
+
+def _waiting(model: Any) -> list[tuple[Any, dict[str, str]]]:
+    """Modules without weights, and the names of these in the files of base and adapter.
+
+    A weight that two modules share has the name of the first.
+    """
+    first: dict[int, str] = {}
+    found = []
+    for path, module in model.named_modules():
+        names = {}
+        for own, parameter in module.named_parameters(recurse=False):
+            if parameter.is_meta:
+                names[own] = first.setdefault(id(parameter), _name(path, own))
+        if names:
+            found.append((module, names))
+    return found
+
+
+def _name(path: str, own: str) -> str:
+    """The adapter's a.lora_A for `….a.lora_A.default`, the base's a for `….a.base_layer`."""
+    if path.endswith((".lora_A.default", ".lora_B.default")):
+        return f"{path.removesuffix('.default')}.{own}"
+    return f"{path.removeprefix('base_model.model.').removesuffix('.base_layer')}.{own}"
+
+
+@contextmanager
+def _brought(waiting: list[tuple[Any, dict[str, str]]], read: Read) -> Iterator[None]:
+    """Each of these modules has its weights while it computes."""
+    import torch
+
+    def bring(names: dict[str, str], module: Any, _: object) -> None:
+        for own, name in names.items():
+            weight = torch.from_numpy(read(name))
+            module._parameters[own] = torch.nn.Parameter(weight, requires_grad=False)
+
+    def take(names: dict[str, str], module: Any, _: object, __: object) -> None:
+        for own in names:
+            module._parameters[own] = module._parameters[own].to("meta")
+
+    hooks = []
+    for module, names in waiting:
+        hooks.append(module.register_forward_pre_hook(partial(bring, names)))
+        hooks.append(module.register_forward_hook(partial(take, names)))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _logits(model: Any, probes: list[list[int]]) -> NDArray[Any]:
+    """Float32 logits after every token of the probes, shape (tokens, vocabulary).
+
+    All probes in one sequence, so that weights are read once and nothing is padded: positions begin
+    anew with each probe, and the mask lets none see another.
+    """
+    import torch
+
+    lengths = torch.tensor([len(probe) for probe in probes])
+    whose = torch.arange(len(probes)).repeat_interleave(lengths)
+    positions = torch.cat([torch.arange(len(probe)) for probe in probes])
+    seen = (whose[:, None] == whose) & (positions[:, None] >= positions)
+    mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+    with torch.no_grad():
+        found = model(
+            input_ids=torch.tensor([[token for probe in probes for token in probe]]),
+            attention_mask=mask[None, None],
+            position_ids=positions[None],
+            use_cache=False,
+        )
+    logits: NDArray[Any] = found.logits[0].float().numpy()
+    return logits
+
+
+def compare(ours: NDArray[Any], theirs: NDArray[Any]) -> Agreement:
+    """Mean KL(ours || theirs), and how often the top agrees; both are logits (tokens, vocabulary).
+
+    Raises:
+        ToolFailed: they differ by more than rounding to 16 bit explains.
+    """
+    import torch
+
+    total = same = 0.0
+    for start in range(0, len(ours), 64):  # in blocks: a vocabulary of 256 k makes large arrays
+        p = torch.log_softmax(torch.from_numpy(ours[start : start + 64]).double(), -1)
+        q = torch.log_softmax(torch.from_numpy(theirs[start : start + 64]).double(), -1)
+        total += float((p.exp() * (p - q)).sum())
+        same += float((p.argmax(-1) == q.argmax(-1)).sum())
+    agreement = Agreement(total / len(ours), same / len(ours), len(ours))
+    if not agreement.kl < MAX_KL or not agreement.same_top >= MIN_SAME_TOP:
+        raise ToolFailed(
+            f"the merged model is not base + adapter: {agreement}"
+            f" (allowed: KL below {MAX_KL}, same top token at least {MIN_SAME_TOP:.0%})",
+            "Train with a lower learning rate; if it stays, please report this.",
+        )
+    return agreement
+
+
+def probes(data: Dataset) -> list[list[int]]:
+    """Token ids of test rows (train rows where there are none), about TOKENS tokens."""
+    found: list[list[int]] = []
+    for row in data.part("test" if data.test else "train"):
+        for sequence in row["sequences"]:
+            found.append(sequence["ids"][:TOKENS])
+            if sum(map(len, found)) >= TOKENS:
+                return found
+    return found

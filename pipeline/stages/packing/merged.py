@@ -1,0 +1,144 @@
+"""The weights of the merged model, in blocks of rows, as the converter would store them.
+
+What the adapter changes is computed in float32 and rounded once, to a 16-bit type; everything else
+is the base's own. A merge that leaves the stored weights of a module as they were is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ToolFailed
+from pipeline.stages.packing.adapter import Lora
+from pipeline.stages.packing.arithmetic import add_update, first_not_finite, round_to, widened
+from pipeline.stages.packing.clock import Clock
+from pipeline.stages.packing.weights import Weights
+from pipeline.tools.outline import Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.float32]
+
+
+class Merged:
+    """A base with an adapter merged into it; used by several threads at once."""
+
+    def __init__(
+        self, weights: Weights, loras: dict[str, Lora], clock: Clock | None = None
+    ) -> None:
+        self.weights, self.loras, self.clock = weights, loras, clock or Clock()
+        self._unchanged = set(loras)
+
+    def rows(
+        self, tensor: Tensor, start: int, stop: int, between: Iterable[str]
+    ) -> dict[str, Rows]:
+        """Rows of a tensor of the GGUF, as the converter stores them in each of these types.
+
+        Raises:
+            ToolFailed: a weight that is no number: which, and where it comes from.
+        """
+        if tensor.source is None:
+            return dict.fromkeys(between, _constant(tensor))
+        whole = self.source_rows(tensor.source, start, stop, between)
+        return {kind: self._stored(tensor, rows, start, kind) for kind, rows in whole.items()}
+
+    def source_rows(
+        self, name: str, start: int, stop: int, between: Iterable[str]
+    ) -> dict[str, Rows]:
+        """Rows of a tensor of the directory after the merge, rounded to each of these types.
+
+        Only what the adapter changes is rounded.
+        """
+        with self.clock("read"):
+            bits = self.weights.bits(name, start, stop)
+        with self.clock("widen"):
+            plain = widened(bits).reshape(stop - start, -1)
+        lora = self.loras.get(name)
+        before = plain.copy() if name in self._unchanged else None
+        if lora is not None:
+            with self.clock("read"):
+                b, a = lora.rows(start, stop)
+            with self.clock("merge"):
+                add_update(plain, b, a, lora.scale)
+        kinds = list(between)
+        found = {kind: plain if kind == kinds[-1] else plain.copy() for kind in kinds}
+        if lora is not None:
+            for kind, rows in found.items():
+                with self.clock("round"):
+                    round_to(kind, rows)
+        if before is not None:
+            round_to(kinds[-1], before)
+            if not (before == plain).all():
+                self._unchanged.discard(name)
+        return found
+
+    def whole(self, name: str, between: str) -> Rows:
+        """A tensor of the directory after the merge, in float32 and in its shape."""
+        shape = self.weights.tensors[name].shape
+        return self.source_rows(name, 0, shape[0], [between])[between].reshape(shape)
+
+    def check_changed(self) -> None:
+        """When all rows were made: every module of the adapter differs in the stored weights.
+
+        Raises:
+            ToolFailed: one that does not.
+        """
+        for name in sorted(self._unchanged):
+            raise ToolFailed(
+                f"merging changed nothing in {name}",
+                "The adapter is too weak to survive 16 bit: train longer or with a higher learning"
+                " rate.",
+            )
+
+    def _stored(self, tensor: Tensor, rows: Rows, start: int, kind: str) -> Rows:
+        """What the converter does to the rows of a directory: another order, a constant, a type."""
+        source = tensor.source or ""
+        if tensor.order:
+            with self.clock("reorder"):
+                blocks = rows.reshape(-1, len(tensor.order), rows.shape[1])
+                rows = blocks[:, list(tensor.order)].reshape(rows.shape)
+        if tensor.added:
+            rows += rows.dtype.type(tensor.added)
+            if (kind if source in self.loras else self.weights.tensors[source].dtype) == "F16":
+                round_to("F16", rows)  # the converter adds in float16 what is stored in it
+        with self.clock("round"):
+            if tensor.kind == "F16" and source not in self.loras:
+                round_to(kind, rows)
+        with self.clock("check"):
+            bad = first_not_finite(rows)
+        if bad >= 0:
+            raise self._blamed(source, start, start + len(rows), kind)
+        return rows
+
+    def _blamed(self, name: str, start: int, stop: int, kind: str) -> ToolFailed:
+        """Which input brought a weight that is no number, and where."""
+        row = self._first_bad_row(self.weights, name, start, stop)
+        if row is not None:
+            what = f"{name} of the base holds NaN or infinity in row {row}"
+            return ToolFailed(what, "Get an undamaged copy of the base.")
+        lower = "Train with a lower learning rate (--set tune.learning_rate=…)."
+        if lora := self.loras.get(name):
+            ranks = lora.factors.tensors[lora.a].shape[0]
+            for factor, first, last in ((lora.b, start, stop), (lora.a, 0, ranks)):
+                row = self._first_bad_row(lora.factors, factor, first, last)
+                if row is not None:
+                    what = f"{factor} of the adapter holds NaN or infinity in row {row}"
+                    return ToolFailed(what, lower)
+        return ToolFailed(
+            f"rows {start} to {stop - 1} of {name} hold a weight that is too large for {kind}",
+            lower if lora else "Store the base in another type, as in --quantize BF16.",
+        )
+
+    @staticmethod
+    def _first_bad_row(weights: Weights, name: str, start: int, stop: int) -> int | None:
+        bad = first_not_finite(widened(weights.bits(name, start, stop)))
+        return None if bad < 0 else start + bad // max(1, weights.tensors[name].row)
+
+
+def _constant(tensor: Tensor) -> Rows:
+    import numpy as np
+
+    return np.array(tensor.values, np.float32).reshape(tensor.shape[0], -1)

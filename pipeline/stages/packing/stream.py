@@ -1,0 +1,155 @@
+"""Base and adapter to finished GGUF files in one pass: read, merge, round, quantize, write.
+
+Blocks of rows go through a pool of threads and are written in order, so that memory is bounded by
+blocks and threads. Each weight is read once, however many files are made of it.
+
+The bytes are those of the long road (reference.py) with the same merged weights: the converter's
+names, order of rows and constants (tools/outline.py), llama.cpp's choice of types (target.py), and
+kernels that compute what its quantizer does (kernels.py).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from pipeline.errors import ToolFailed
+from pipeline.stage import Progress
+from pipeline.stages.packing import arithmetic
+from pipeline.stages.packing.adapter import opened_adapter
+from pipeline.stages.packing.clock import Clock
+from pipeline.stages.packing.merged import Merged
+from pipeline.stages.packing.target import Target, in_order
+from pipeline.stages.packing.weights import opened
+from pipeline.tools.gguf_header import padding
+from pipeline.tools.outline import Outline, Tensor
+from pipeline.values import whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Made = list[NDArray[np.uint8]]  # one array of bytes for each target
+
+BLOCK = 1 << 20  # weights in a block: 4 MB in float32, some blocks for each thread
+ROOM = 64 << 20  # bytes that stay free on the disk
+
+
+def write(
+    base: list[Path],
+    adapter: Path,
+    outline: Outline,
+    outputs: dict[Path, Target],
+    *,
+    threads: int,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Clock:
+    """Write every output, each whole or not at all.
+
+    Args:
+        base: the safetensors of the base.
+        adapter: a folder in PEFT's format.
+        outputs: what goes into which file.
+
+    Returns:
+        where the time went.
+
+    Raises:
+        BadInput: an adapter that cannot be merged faithfully.
+        ToolFailed: a weight that is no number, a module that merging does not change, a full disk.
+    """
+    targets = list(outputs.values())
+    _check_room(outputs)
+    clock = Clock()
+    with ExitStack() as stack:
+        weights = stack.enter_context(opened(base))
+        loras = stack.enter_context(opened_adapter(adapter, weights))
+        merged = Merged(weights, loras, clock)
+        beside = [stack.enter_context(whole(path)) for path in outputs]
+        files = [stack.enter_context(path.open("wb")) for path in beside]
+        for file, target in zip(files, targets, strict=True):
+            file.write(target.front)
+        _pump(merged, in_order(outline), targets, files, threads, report)
+        merged.check_changed()
+    return clock
+
+
+def _check_room(outputs: dict[Path, Target]) -> None:
+    for folder in {path.parent for path in outputs}:
+        needed = sum(target.size for path, target in outputs.items() if path.parent == folder)
+        free = shutil.disk_usage(folder).free
+        if needed + ROOM > free:
+            raise ToolFailed(
+                f"the disk is full: the model takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB "
+                f"are free under {folder}",
+                "Free some space (`specialist gc` removes what no release uses) and run again.",
+            )
+
+
+def _pump(
+    merged: Merged,
+    tensors: Sequence[Tensor],
+    targets: Sequence[Target],
+    files: Sequence[IO[bytes]],
+    threads: int,
+    report: Callable[[Progress], None],
+) -> None:
+    """All blocks through the pool and into the files, in order; a few are under way at a time."""
+    total = sum(target.size for target in targets)
+    under_way = deque[Future["Made"]]()
+
+    def write_one() -> None:
+        made = under_way.popleft().result()
+        with merged.clock("write"):
+            for file, data in zip(files, made, strict=True):
+                file.write(data.data)
+        done = sum(file.tell() for file in files)
+        report(Progress(done, total, f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB"))
+
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for tensor, following in zip(tensors, [*tensors[1:], None], strict=True):
+                if following and following.source:
+                    merged.weights.ahead(following.source)
+                for start, stop in _blocks(tensor):
+                    under_way.append(pool.submit(_block, merged, tensor, targets, start, stop))
+                    if len(under_way) > threads + 1:
+                        write_one()
+            while under_way:
+                write_one()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _blocks(tensor: Tensor) -> Iterator[tuple[int, int]]:
+    """Rows from and to; what is reordered together stays together, a vector is one block."""
+    rows = tensor.shape[0]
+    together = max(1, len(tensor.order))
+    a_row = tensor.shape[1] if len(tensor.shape) == 2 else 1
+    step = max(1, BLOCK // (a_row * together)) * together if a_row > 1 else rows
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
+
+
+def _block(
+    merged: Merged, tensor: Tensor, targets: Sequence[Target], start: int, stop: int
+) -> Made:
+    """The bytes of some rows for each target; those of the last rows with what pads the tensor."""
+    import numpy as np
+
+    rows = merged.rows(tensor, start, stop, {target.sixteen for target in targets})
+    made = []
+    for target in targets:
+        entry = target.entries[tensor.name]
+        with merged.clock(f"quantize {entry.kind}"):
+            data = arithmetic.quantized(rows[target.sixteen], entry.kind).reshape(-1)
+        if stop == tensor.shape[0] and (pad := padding(entry.size)):
+            data = np.concatenate([data, np.zeros(pad, np.uint8)])
+        made.append(data)
+    return made

@@ -1,0 +1,99 @@
+"""One GGUF to write: the type of each tensor, its keys, its size, all known before it is begun.
+
+The types are llama.cpp's own choice: its quantizer is asked on a file of the right shapes without
+data (sparse: it takes no room), in a dry run. Order of tensors and keys are those that it writes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.tools import llamacpp
+from pipeline.tools.gguf_header import Entry, header, padding, uint32
+from pipeline.tools.gguf_layout import layout
+from pipeline.tools.outline import Outline, Tensor
+
+VERSION, FILE_TYPE = "general.quantization_version", "general.file_type"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file of one quantization."""
+
+    quantization: str
+    """llama.cpp's name of it: Q4_K_M."""
+    sixteen: str
+    """What the merged weights are rounded to before they are quantized."""
+    entries: dict[str, Entry]
+    """Type and size of each tensor, by name, in the file's order."""
+    front: bytes
+    size: int
+    """Bytes of the whole file."""
+
+
+def sixteen(quantization: str) -> str:
+    """The 16-bit type between merging and quantizing; a file of floats is rounded once, to its own.
+
+    float16 holds ten bits of a weight, bfloat16 seven: what is quantized is that much nearer to
+    base + adapter.
+    """
+    return quantization if quantization in ("F32", "BF16") else "F16"
+
+
+def in_order(outline: Outline) -> list[Tensor]:
+    """The tensors in the order in which llama.cpp's quantizer writes them.
+
+    By layer, those of none first, then by name (llama-model-loader.h, weight_name_comparer).
+    """
+
+    def place(tensor: Tensor) -> tuple[int, str]:
+        found = re.match(r"blk\.(\d+)", tensor.name)
+        return int(found[1]) if found else -1, tensor.name
+
+    return sorted(outline.tensors, key=place)
+
+
+def target(outline: Outline, vocab: Path, quantization: str, scratch: Path) -> Target:
+    """What a quantization of this base will look like.
+
+    Raises:
+        ToolFailed: llama.cpp cannot quantize it so.
+    """
+    keys = layout(vocab).keys
+    between = sixteen(quantization)
+    tensors = in_order(outline)
+    asked = scratch / f"shapes-{quantization}.gguf"
+    _write_shapes(asked, keys, [_entry(tensor, _stored(tensor, between)) for tensor in tensors])
+    kinds = llamacpp.planned_types(asked, quantization)
+    asked.unlink()
+    entries = [_entry(tensor, kinds[tensor.name]) for tensor in tensors]
+    front = header(_keys(keys, quantization), entries)
+    size = len(front) + sum(entry.size + padding(entry.size) for entry in entries)
+    return Target(quantization, between, {entry.name: entry for entry in entries}, front, size)
+
+
+def _stored(tensor: Tensor, between: str) -> str:
+    return between if tensor.kind == "F16" else tensor.kind
+
+
+def _entry(tensor: Tensor, kind: str) -> Entry:
+    return Entry(tensor.name, kind, tensor.shape)
+
+
+def _write_shapes(path: Path, keys: dict[str, bytes], entries: Sequence[Entry]) -> None:
+    front = header(keys, entries)
+    with path.open("wb") as file:
+        file.write(front)
+        file.truncate(len(front) + sum(entry.size + padding(entry.size) for entry in entries))
+
+
+def _keys(keys: dict[str, bytes], quantization: str) -> dict[str, bytes]:
+    """The quantizer takes two keys out and puts them at the end (llama-quant.cpp, gguf_set_val)."""
+    from gguf.constants import GGML_QUANT_VERSION
+
+    kept = {name: value for name, value in keys.items() if name not in (VERSION, FILE_TYPE)}
+    number = llamacpp.quantization_types()[quantization]
+    return {**kept, VERSION: uint32(GGML_QUANT_VERSION), FILE_TYPE: uint32(number)}

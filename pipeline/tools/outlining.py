@@ -1,0 +1,151 @@
+"""The child of `write_outline`: `python -m pipeline.tools.outlining DIRECTORY NAME VOCAB OUT`.
+
+It imports llama.cpp's converter, whose modules and gguf-py must not be mixed with the installed
+ones, and hands it tensors of row numbers instead of weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline import places
+from pipeline.tools.outline import Outline, Tensor
+
+COLUMNS = 2  # of the numbered tensors: enough to see whether columns are touched
+Found = dict[str, tuple[str, Any]]  # by name in the GGUF: name in the directory, what came out
+
+
+def main() -> None:
+    """Write the keys and the outline."""
+    folder, name, vocab, out = sys.argv[1:]
+    sys.path[:0] = [str(places.llama_cpp()), str(places.llama_cpp() / "gguf-py")]
+    import torch
+
+    with torch.inference_mode():
+        model = _converter(Path(folder), name, Path(vocab))
+        shapes = {tensor: tuple(load().shape) for tensor, load in model.model_tensors.items()}
+        found = _run(model, shapes)
+        tensors, unknown = _described(model, shapes, found)
+        _write_keys(model)
+    Path(out).write_text(Outline(tensors=tuple(tensors), unknown=unknown).model_dump_json())
+
+
+def _converter(folder: Path, name: str, vocab: Path) -> Any:
+    """The converter's object for a directory, as its command line makes it."""
+    import gguf
+    from conversion import ModelBase, ModelType, get_model_architecture, get_model_class
+
+    hparams = ModelBase.load_hparams(folder, False)
+    kind = get_model_class(get_model_architecture(hparams, ModelType.TEXT), mmproj=False)
+    return kind(folder, gguf.LlamaFileType.MOSTLY_F16, vocab, model_name=name)
+
+
+def _run(model: Any, shapes: dict[str, tuple[int, ...]]) -> Found:
+    """Let it prepare numbered tensors; what came out of its `modify_tensors`."""
+    found: Found = {}
+    modify = model.modify_tensors
+
+    def noted(data: Any, name: str, block: int | None) -> Iterator[tuple[str, Any]]:
+        results: Iterable[tuple[str, Any]] = modify(data, name, block)
+        for new, result in results:
+            found[new] = (name, result.clone())
+            yield new, result
+
+    model.modify_tensors = noted
+    model.model_tensors = {name: _numbered(shape) for name, shape in shapes.items()}
+    model.prepare_tensors()
+    return found
+
+
+def _numbered(shape: tuple[int, ...]) -> Callable[[], Any]:
+    """Row i holds COLUMNS * i, COLUMNS * i + 1; element i of a vector holds i."""
+    import torch
+
+    if len(shape) == 1:
+        return lambda: torch.arange(shape[0], dtype=torch.float32)
+    few = (shape[0], *(min(COLUMNS, length) for length in shape[1:]))
+    count = torch.Size(few).numel()
+    return lambda: torch.arange(count, dtype=torch.float32).reshape(few)
+
+
+def _described(
+    model: Any, shapes: dict[str, tuple[int, ...]], found: Found
+) -> tuple[list[Tensor], str]:
+    """Every tensor in the converter's order, and the first that cannot be described."""
+    tensors, unknown = [], ""
+    (infos,) = model.gguf_writer.tensors
+    for name, info in infos.items():
+        source, result = found[name]
+        whole = shapes.get(source)
+        kind = info.dtype.name
+        if whole is None:
+            values = tuple(result.flatten().tolist())
+            tensors.append(
+                Tensor(name=name, shape=result.shape, kind=kind, source=None, values=values)
+            )
+            continue
+        known = _rows(result, whole)
+        if known is None:
+            unknown = unknown or f"{name}, made of {source}"
+            continue
+        shape = (int(result.shape[0]), *whole[1:])
+        info.shape, info.nbytes = shape, 0  # the keys hold a count of all weights
+        order, added = known
+        tensors.append(
+            Tensor(name=name, shape=shape, kind=kind, source=source, order=order, added=added)
+        )
+    return tensors, unknown
+
+
+def _rows(result: Any, whole: tuple[int, ...]) -> tuple[tuple[int, ...], float] | None:
+    """The order of rows and the constant that explain what came out; None if nothing does."""
+    import torch
+
+    wide = min(COLUMNS, whole[1]) if len(whole) == 2 else 1
+    if len(whole) > 2 or result.shape[1:] != (wide,)[: len(whole) - 1]:
+        return None
+    flat = result.reshape(result.shape[0], wide).double()
+    added = float(flat.min())
+    rows = (flat[:, 0] - added) / wide
+    order = rows.round().long()
+    columns = torch.arange(wide, dtype=torch.float64)
+    if not bool((flat == order[:, None] * wide + columns + added).all()):
+        return None
+    if order.sort().values.tolist() != list(range(len(order))):  # rows were left out or doubled
+        return None
+    return _block(order), added
+
+
+def _block(order: Any) -> tuple[int, ...]:
+    """The shortest block whose order repeats itself through all rows; () if it is that they have.
+
+    Llama's rows of q and k are reordered within each head: the block is a head.
+    """
+    import torch
+
+    count = len(order)
+    if bool((order == torch.arange(count)).all()):
+        return ()
+    for size in (n for n in range(2, count + 1) if count % n == 0):
+        first = order[:size]
+        starts = torch.arange(0, count, size)[:, None]
+        if int(first.max()) < size and bool((order.reshape(-1, size) == first + starts).all()):
+            return tuple(first.tolist())
+    raise AssertionError("the whole is a block of itself")
+
+
+def _write_keys(model: Any) -> None:
+    """All keys, and no tensor."""
+    model.prepare_metadata(vocab_only=False)
+    writer = model.gguf_writer
+    writer.tensors = [{}]
+    writer.write_header_to_file(path=model.fname_out)
+    writer.write_kv_data_to_file()
+    writer.close()
+
+
+if __name__ == "__main__":
+    main()
