@@ -159,6 +159,11 @@ class Gguf(Artifact):
         """The GGUF itself."""
         return self.path / "model.gguf"
 
+    @property
+    def others(self) -> list[Path]:
+        """The files of further types."""
+        return sorted(self.path.glob("model-*.gguf"))
+
 
 A = TypeVar("A", bound=Artifact)
 
@@ -179,6 +184,12 @@ class Specialist(BaseModel):
     license: str
 
 
-def load(kind: type[A], path: Path) -> A:
-    """The artifact that a sealed stage directory's record describes."""
-    return kind.model_validate({**read_json(path / "record.json")["artifact"], "path": path})
+def load(kind: type[A], path: Path) -> A | None:
+    """The artifact that a sealed stage directory's record describes; None if there is no whole one.
+
+    A record may be empty after a power cut: the directory is then as if it had not been made.
+    """
+    try:
+        return kind.model_validate({**read_json(path / "record.json")["artifact"], "path": path})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -46,9 +46,59 @@ def check(folder: Path) -> dict[str, Any]:
     config = read(folder, "config.json")
     _check_code(folder, config)
     _check_architecture(folder, config)
-    for name in weight_files(folder):
-        header(folder / name)
+    found = {k: v for name in weight_files(folder) for k, v in header(folder / name).items()}
+    _check_shapes(folder, config, found)
     return config
+
+
+def _check_shapes(folder: Path, config: dict[str, Any], found: dict[str, dict[str, Any]]) -> None:
+    """config.json and weights speak of the same model: a layer too many would start at random."""
+    expected = _shapes(folder, config)
+    for name, shape in expected.items():
+        stored = found[name]["shape"] if name in found else "absent"
+        if stored != list(shape):
+            raise BadInput(
+                f"{folder}: by config.json {name} has the shape {list(shape)}, in the weights it"
+                f" is {stored}",
+                "Get config.json and the weights of the same model.",
+            )
+    layers = {name.split(".")[2] for name in found if name.startswith("model.layers.")}
+    if len(layers) != config["num_hidden_layers"]:
+        raise BadInput(
+            f"{folder}: config.json speaks of {config['num_hidden_layers']} layers, the weights"
+            f" have {len(layers)}",
+            "Get config.json and the weights of the same model.",
+        )
+
+
+def _shapes(folder: Path, config: dict[str, Any]) -> dict[str, tuple[int, int]]:
+    """Shapes of the matrices of the families in ARCHITECTURES, which name them alike."""
+
+    def number(key: str, otherwise: int | None = None) -> int:
+        value = config.get(key, otherwise)
+        if not isinstance(value, int) or value < 1:
+            raise BadInput(
+                f"{folder}: config.json has no {key}, or none that is a number",
+                "Get config.json again.",
+            )
+        return value
+
+    width, inner, heads = map(number, ("hidden_size", "intermediate_size", "num_attention_heads"))
+    keys = number("num_key_value_heads", heads)
+    head = number("head_dim", width // heads) if config.get("head_dim") else width // heads
+    shapes = {"model.embed_tokens.weight": (number("vocab_size"), width)}
+    for i in range(number("num_hidden_layers")):
+        attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
+        shapes |= {
+            f"{attention}.q_proj.weight": (heads * head, width),
+            f"{attention}.k_proj.weight": (keys * head, width),
+            f"{attention}.v_proj.weight": (keys * head, width),
+            f"{attention}.o_proj.weight": (width, heads * head),
+            f"{mlp}.gate_proj.weight": (inner, width),
+            f"{mlp}.up_proj.weight": (inner, width),
+            f"{mlp}.down_proj.weight": (width, inner),
+        }
+    return shapes
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
@@ -62,7 +112,7 @@ def read(folder: Path, name: str) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not JSON: {error}", "Get the file again.") from error
     if not isinstance(value, dict):
         raise BadInput(f"{path} is not a JSON object", "Get the file again.")
@@ -82,19 +132,23 @@ def _check_code(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
-    found = (config.get("architectures") or ["none"])[0]
+    named = config.get("architectures")
+    found = named[0] if isinstance(named, list) and named else named or "none"
     if found not in ARCHITECTURES:
         raise BadInput(
             f"{folder}: the architecture {found} is not supported",
             f"Supported: {', '.join(ARCHITECTURES)}.",
         )
     if "quantization_config" in config:
-        method = (config["quantization_config"] or {}).get("quant_method", "unknown")
+        described = config["quantization_config"]
+        method = described.get("quant_method") if isinstance(described, dict) else described
         raise BadInput(
             f"{folder}: the weights are quantized ({method})",
             "Take the 16-bit version of this base: quantizing is the last step, not the first.",
         )
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
+    if not isinstance(scaling, dict):
+        scaling = {"rope_type": str(scaling)}
     rope = scaling.get("rope_type") or scaling.get("type") or "default"
     if rope not in ROPE:
         raise BadInput(
@@ -155,6 +209,9 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
                 raise ValueError("its header is too long")
             found: dict[str, dict[str, Any]] = json.loads(file.read(length))
         found.pop("__metadata__", None)
+        kinds = {name: str(tensor["dtype"]) for name, tensor in found.items()}
+        shapes = [tuple(map(int, tensor["shape"])) for tensor in found.values()]
+        assert len(shapes) == len(kinds)
         end = max(tensor["data_offsets"][1] for tensor in found.values())
         if path.stat().st_size != 8 + length + end:
             raise ValueError(f"{8 + length + end} bytes expected, {path.stat().st_size} found")
@@ -163,10 +220,10 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
             f"{path} is damaged or no safetensors file: {error}",
             "Get the file again (a pointer of Git LFS is not the file itself).",
         ) from error
-    for name, tensor in found.items():
-        if tensor["dtype"] not in DTYPES:
+    for name, kind in kinds.items():
+        if kind not in DTYPES:
             raise BadInput(
-                f"{path}: {name} is stored as {tensor['dtype']}",
+                f"{path}: {name} is stored as {kind}",
                 f"Take a base whose weights are {', '.join(DTYPES)}.",
             )
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +25,9 @@ PLACE = {  # what is wrong with the user's disk or folders is no bug of ours
     errno.EACCES: "Give yourself the right to it, or set SPECIALIST_HOME to another folder.",
     errno.EPERM: "Give yourself the right to it, or set SPECIALIST_HOME to another folder.",
     errno.EROFS: "Set SPECIALIST_HOME to a folder that can be written.",
-    errno.ENOTDIR: "Set SPECIALIST_HOME to a folder.",
+    errno.ENOTDIR: "Where a folder is wanted stands a file: name a folder.",
+    errno.EEXIST: "Where a folder is wanted stands a file: name a folder.",
+    errno.EISDIR: "Where a file is wanted stands a folder: name a file.",
 }
 
 
@@ -33,6 +36,8 @@ class Door(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        # what is half done is undone as after Ctrl-C: the candidate leaves Ollama
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except PipelineError as error:
@@ -85,7 +90,11 @@ def wanted(command: Any) -> Any:
             metavar="TABLE.KEY=VALUE",
             help="A setting for this run, as in tune.epochs=3. Can be given again.",
         ),
-        click.option("--quantize", metavar="TYPE", help="As --set pack.quantization=TYPE."),
+        click.option(
+            "--quantize",
+            metavar="TYPE",
+            help="As --set pack.quantization=TYPE; TYPE,TYPE packs several and serves the first.",
+        ),
         click.option("--skip-long", is_flag=True, help="Leave out rows longer than the context."),
         click.option(
             "--device",
@@ -169,7 +178,10 @@ def make(
                     say=lambda line: shown.say("release", line),
                 )
                 proof = release.release(made, ollama, where=where, replace=replace)
-                shown.done("release", proof.summary)
+                shown.say("release", proof.summary)
+                shown.done("release", "registered")
+    for file in made.gguf.others:
+        click.echo(f"also packed:  {file}")
     click.echo(f"{name} is ready:  {server.run_line(name, address)}")
 
 
@@ -245,7 +257,7 @@ def init(name: str, base: str | None, modelfiles: Path) -> None:
 @main.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def list_(as_json: bool) -> None:
-    """List the registered specialists.
+    """List the registered specialists; LOSS is that of the validation.
 
     \b
     Example:
@@ -260,7 +272,7 @@ def list_(as_json: bool) -> None:
     if not found:
         click.echo("No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl")
         return
-    head = ("NAME", "BASE", "DATA", "ROWS", "VALIDATION LOSS", "TYPE", "SIZE", "DATE")
+    head = ("NAME", "BASE", "DATA", "ROWS", "LOSS", "TYPE", "SIZE", "DATE")
     rows = [
         (
             record.name,

@@ -109,8 +109,10 @@ def _messages(line: bytes, where: str) -> Conversation:
             f"{where}: broken JSON at column {error.colno}: {error.msg}",
             f"Every line must be one whole object like: {EXAMPLE}",
         ) from error
-    except RecursionError as error:
-        raise BadInput(f"{where}: JSON nested too deeply", f"A line is like: {EXAMPLE}") from error
+    except (RecursionError, ValueError) as error:  # a number of thousands of digits
+        raise BadInput(
+            f"{where}: JSON nested too deeply, or a number too long", f"A line is like: {EXAMPLE}"
+        ) from error
     if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
         raise BadInput(f'{where}: no list under "messages"', f"A line is like: {EXAMPLE}")
     turns = [_turn(turn, f"{where}: turn {n}") for n, turn in enumerate(value["messages"], 1)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from pipeline.errors import BadInput
@@ -18,6 +19,18 @@ PARAMETERS: dict[str, type] = {
     "draft_num_predict": int,
     "use_mmap": bool,
     "stop": list,
+}
+_MOST = 2**31 - 1
+# Least and most where llama.cpp or Ollama breaks, or answers with nothing, beyond.
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("num_ctx", "num_batch"), (1, _MOST)),
+    **dict.fromkeys(("temperature", "repeat_penalty"), (0, 100)),
+    **dict.fromkeys(("top_p", "min_p", "typical_p"), (0, 1)),
+    **dict.fromkeys(("presence_penalty", "frequency_penalty"), (-2, 2)),
+    **dict.fromkeys(("num_keep", "repeat_last_n", "num_gpu"), (-1, 1 << 20)),
+    **dict.fromkeys(("top_k", "main_gpu", "draft_num_predict"), (0, 1 << 20)),
+    "num_thread": (0, 1024),
+    "num_predict": (-2, _MOST),
 }
 _WORDS = {
     int: ("a whole number", "42"),
@@ -42,7 +55,12 @@ def typed(name: str, text: str, where: str) -> Value:
         kind, example = _WORDS[PARAMETERS[name]]
         raise BadInput(
             f"{where}: {name} takes {kind}, not {text[:40]!r}",
-            f"Write it as: PARAMETER {name} {example}",
+            f"Write it as: PARAMETER {name} {'4096' if name == 'num_ctx' else example}",
+        )
+    least, most = _RANGES.get(name, (-math.inf, math.inf))
+    if isinstance(value, (int, float)) and not least <= value <= most:
+        raise BadInput(
+            f"{where}: {name} takes {least:g} to {most:g}, not {value}", "Take a number in between."
         )
     return value
 

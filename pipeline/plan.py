@@ -15,6 +15,7 @@ from pipeline.stage import Stage
 from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.store import Store
 
+ENOUGH_STEPS = 20  # of a run whose pace tells something: the first ones are slow
 TOKENS_PER_SECOND = 200.0  # of a CPU of 2 cores with 135 million parameters: until it was measured
 MARKERS = 12  # tokens that a chat template puts around a turn, about
 SECONDS = {"fetch": 45.0, "prepare": 5.0, "pack": 40.0}  # with the embedded base, until measured
@@ -169,7 +170,9 @@ class _Guess:
     def seconds(self, stage: Stage[Any]) -> float:
         """Seconds that this stage is expected to take."""
         if stage.name != "tune":
-            measured = next((r["made"]["seconds"] for _, r in self.store.records(stage)), None)
+            measured = next(
+                (r["made"]["seconds"] for _, r in self.store.records(stage) if self._alike(r)), None
+            )
             return float(
                 measured or SECONDS[stage.name] * max(1, self.reference.parameters / 135e6)
             )
@@ -182,9 +185,17 @@ class _Guess:
         for _, record in self.store.records(tune.STAGE):
             base = record["key"]["inputs"][0]
             measured = float(record["artifact"]["tokens_per_second"])
-            if measured and self._same_base(base):
+            few = record["artifact"]["steps"] < ENOUGH_STEPS
+            if measured and not few and self._same_base(base):
                 return measured
         return TOKENS_PER_SECOND * 135e6 / self.reference.parameters
+
+    def _alike(self, record: dict[str, Any]) -> bool:
+        """True if a stage's record is of this base."""
+        first = record["key"]["inputs"][0]
+        if record["key"]["stage"] == "fetch":
+            return bool(first == self.reference.digest)
+        return self._same_base(first)
 
     def _same_base(self, digest: str) -> bool:
         base = self.store.find(fetch.STAGE, self.chosen.fetch, self.reference)

@@ -155,5 +155,5 @@ def _load(
 def _quantization(wanted: str, parameters: int) -> str:
     """Small models are hurt visibly by 4 bits: Q8_0 below a billion parameters."""
     if wanted != "auto":
-        return ",".join(part.strip() for part in wanted.split(","))
+        return ",".join(part.strip().upper() for part in wanted.split(","))
     return "Q8_0" if parameters < BILLION else "Q4_K_M"

@@ -60,7 +60,8 @@ class PackTable(Table):
 
     quantization: str = Field(
         "auto",
-        description="A type of llama.cpp such as Q8_0 or Q4_K_M; auto chooses by the base's size.",
+        description="A type of llama.cpp such as Q8_0 or Q4_K_M, or several with commas (the first"
+        " is served); auto chooses by the base's size.",
     )
 
 
@@ -103,6 +104,8 @@ def read(
         BadInput: with file, line or flag, and what is allowed.
     """
     names.check_name(name)
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{folder} is a file, not a folder of Modelfiles", "Give the folder.")
     path = folder / f"{name}.Modelfile"
     written = modelfile.read(path) if path.exists() else None
     tables = _toml(folder / f"{name}.toml")
@@ -149,7 +152,9 @@ def _toml(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror}", "Check the name of the file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: {error}", "Mend this line of the file.") from error
     for table, keys in tables.items():
@@ -196,5 +201,5 @@ def _table(name: str, tables: dict[str, dict[str, Any]], kind: type[Any]) -> Any
         key = ".".join([name, *map(str, first["loc"])])
         raise BadInput(
             f"{key} = {first['input']!r}: {first['msg']}",
-            str(kind.model_fields[str(first["loc"][0])].description),
+            f"Change it in --set or in NAME.toml. {kind.model_fields[first['loc'][0]].description}",
         ) from error

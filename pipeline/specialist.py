@@ -22,7 +22,7 @@ def check(spec: Spec) -> None:
     resolve(spec.base, spec.beside)
     if spec.pack.quantization != "auto":  # the chosen ones exist; asking costs a library load
         for name in spec.pack.quantization.split(","):
-            pack.check_type(name.strip())
+            pack.check_type(name.strip().upper())
 
 
 def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Specialist:

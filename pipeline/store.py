@@ -84,10 +84,7 @@ class Store:
 
     def find(self, stage: Stage[A], settings: BaseModel, *inputs: BaseModel) -> A | None:
         """The finished artifact, None if it is still to be made."""
-        path = self.path(stage, stage.key(settings, *inputs))
-        if not (path / "record.json").exists():
-            return None
-        return load(stage.makes, path)
+        return load(stage.makes, self.path(stage, stage.key(settings, *inputs)))
 
     def do(self, stage: Stage[A], settings: BaseModel, *inputs: BaseModel) -> A:
         """The artifact of a stage: found, or made in a fresh process.
@@ -111,7 +108,8 @@ class Store:
         """The finished directories of a stage with their records, the newest first."""
         found = self.root.glob(f"{stage.name}-*/record.json")
         for record in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
-            yield record.parent, read_json(record)
+            if load(stage.makes, record.parent):
+                yield record.parent, read_json(record)
 
     def sweep(self, keep: set[str], *, dry_run: bool = False) -> list[tuple[str, int]]:
         """Remove every directory whose name is not in `keep`; drafts in use stay.

@@ -78,7 +78,7 @@ class Plain(AbstractContextManager["Plain"]):
     """Lines for a pipe or a log: no colours, no cursor movements."""
 
     def __init__(self) -> None:
-        self._first: dict[str, tuple[float, float]] = {}  # when, and how much was done then
+        self._first: dict[tuple[str, float], tuple[float, float]] = {}  # when, how much was done
         self._last: dict[str, float] = {}
 
     def __exit__(
@@ -101,7 +101,8 @@ class Plain(AbstractContextManager["Plain"]):
     def report(self, stage: str, progress: Progress) -> None:
         """A line now and then, with the time left."""
         now = time.monotonic()
-        began, before = self._first.setdefault(stage, (now, progress.done))
+        # another total is another kind of work: bytes sent, then conversations compared
+        began, before = self._first.setdefault((stage, progress.total), (now, progress.done))
         if now - self._last.setdefault(stage, now) < EVERY or progress.done <= before:
             return  # what came before the first report (imports, say) tells nothing of the pace
         self._last[stage] = now
@@ -121,16 +122,24 @@ class Live(AbstractContextManager["Live"]):
     def __init__(self) -> None:
         from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
+        from rich.table import Column
 
+        def fixed(width: int) -> Column:
+            return Column(no_wrap=True, min_width=width, max_width=width)
+
+        # the note has what is left of the line: a long one is cut, and nothing else moves
+        note = Column(no_wrap=True, overflow="ellipsis", ratio=1)
         self._bars = Bars(
-            SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=28),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            SpinnerColumn(finished_text="[green]✓", table_column=fixed(1)),
+            TextColumn("{task.description}", table_column=fixed(WIDTH)),
+            BarColumn(bar_width=20, table_column=fixed(20)),
+            TimeRemainingColumn(compact=True, table_column=fixed(7)),
+            TextColumn("[dim]{task.fields[note]}", table_column=note),
             speed_estimate_period=120,
+            expand=True,
         )
         self._tasks: dict[str, Any] = {}
+        self._totals: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -156,9 +165,11 @@ class Live(AbstractContextManager["Live"]):
         """Move the bar."""
         if stage not in self._tasks:
             self.start(stage)
-        self._bars.update(
-            self._tasks[stage], completed=progress.done, total=progress.total, note=progress.note
-        )
+        task = self._tasks[stage]
+        if self._totals.get(stage, progress.total) != progress.total:
+            self._bars.reset(task, note=progress.note)  # another kind of work has another pace
+        self._totals[stage] = progress.total
+        self._bars.update(task, completed=progress.done, total=progress.total, note=progress.note)
 
     def done(self, stage: str, words: str) -> None:
         """Fill the bar."""

@@ -24,6 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from pipeline.artifacts import load
 from pipeline.errors import PipelineError, ToolFailed
 from pipeline.stage import Stage, Where
 from pipeline.values import write_json
@@ -64,8 +65,9 @@ def _make(job: dict[str, Any], root: Path, send: Callable[..., None]) -> None:
         say=lambda line: send(say=line),
     )
     with _locked(root / f"{final.name}.lock", where):
-        if (final / "record.json").exists():
+        if load(stage.makes, final):
             return
+        shutil.rmtree(final, ignore_errors=True)  # its record is damaged
         draft = root / f"{final.name}.draft"
         if not stage.resumes:
             shutil.rmtree(draft, ignore_errors=True)

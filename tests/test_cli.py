@@ -143,3 +143,23 @@ def test_every_shipped_modelfile_is_read(monkeypatch: pytest.MonkeyPatch) -> Non
             spec.read(path.stem, path.parent)
         except BadInput as error:  # pragma: no cover
             raise AssertionError(path) from error
+
+
+@pytest.mark.parametrize("command", [["plan"], ["make"]])
+def test_a_store_that_is_a_file_is_two_lines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    (folder / "file").write_text("")
+    monkeypatch.setenv("SPECIALIST_HOME", str(folder / "file"))
+    done = specialist(*command, "support", "--data", "rows.jsonl")
+    assert done.exit_code == 1
+    assert len(done.stderr.strip().splitlines()) == 2, done.stderr
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+def test_a_toml_that_is_a_folder_and_modelfiles_that_are_a_file_are_two_lines(folder: Path) -> None:
+    (folder / "modelfiles/support.toml").mkdir()
+    assert "support.toml" in make().stderr
+    done = make("--modelfiles", "rows.jsonl")
+    assert "is a file, not a folder" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 2

@@ -83,3 +83,9 @@ def test_white_space_and_order_do_not_make_another_source(tmp_path: Path) -> Non
     assert source(one)[0].digest == source(two)[0].digest
     two.write_text(f"{other}\n{GOOD.replace('Day', 'Night')}\n")
     assert source(one)[0].digest != source(two)[0].digest
+
+
+def test_a_number_of_thousands_of_digits_is_an_error_with_its_line(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"messages": [], "n": ' + "9" * 5000 + "}\n")
+    with pytest.raises(BadInput, match=r"rows.jsonl:1: .*a number too long"):
+        read(tmp_path / "rows.jsonl")

@@ -183,3 +183,15 @@ def test_the_starter_is_a_modelfile() -> None:
     found = parse(starter("tax-help", "./my base"), "x")
     assert found.base == "./my base"
     assert found.system == "You are tax-help."
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("num_ctx 0", "num_ctx -4", "num_ctx 5000000000", "num_batch 0", "temperature -4"),
+        *("num_thread 100000", "num_keep 3000000000", "top_p 1.5", "num_predict -3"),
+    ],
+)
+def test_a_parameter_out_of_its_range_is_refused_with_its_line(line: str) -> None:
+    with pytest.raises(BadInput, match=r"^x:2: .* takes .* to .*, not"):
+        parse(f"FROM embedded:smollm2-135m-instruct\nPARAMETER {line}\n", "x")

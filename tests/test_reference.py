@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -218,3 +219,41 @@ def test_a_missing_embedded_base_says_what_to_run(tmp_path, monkeypatch):
     with pytest.raises(Missing) as caught:
         resolve("embedded:smollm2-135m-instruct", Path("/"))
     assert caught.value.next_step == "Run: make setup"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"num_hidden_layers": 3}, "model.layers.2.self_attn.q_proj.weight .* is absent"),
+        ({"num_hidden_layers": 1}, "speaks of 1 layers, the weights have 2"),
+        ({"hidden_size": 128}, r"embed_tokens.weight has the shape \[\d+, 128\]"),
+        ({"hidden_size": None}, "has no hidden_size"),
+        ({"num_key_value_heads": 4}, "k_proj.weight"),
+        ({"intermediate_size": 100}, "gate_proj.weight"),
+    ],
+)
+def test_a_config_of_another_model_than_the_weights_is_refused(base, values, words):
+    change(base / "config.json", **values)
+    assert re.search(words, str(refused(base)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"architectures": 5},
+        {"architectures": {"a": 1}},
+        {"architectures": "FooForCausalLM"},
+        {"rope_scaling": "x"},
+        {"quantization_config": "x"},
+    ],
+)
+def test_values_of_another_kind_in_the_config_are_no_trace(base, values):
+    change(base / "config.json", **values)
+    refused(base)
+
+
+def test_a_tensor_without_a_type_is_a_damaged_file(base):
+    header = json.dumps({"a": {"shape": [1], "data_offsets": [0, 4]}}).encode()
+    file = base / "model.safetensors"
+    file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    assert "is damaged" in str(refused(base))

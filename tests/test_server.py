@@ -78,7 +78,7 @@ def test_a_server_that_answers_is_used_and_never_stopped(machine: Path, where: A
 
         server.ensure(lambda line: None, at(where))
 
-        assert server.ours() is None
+        assert server.ours() == []
         assert "No Ollama of ours" in server.stop()
         assert other.poll() is None
     finally:
@@ -129,7 +129,7 @@ def test_a_process_that_only_has_the_same_number_is_not_stopped(
     stranger = subprocess.Popen(["/bin/sleep", "60"])
     try:
         note = f'{{"pid": {stranger.pid}, "started": "x/1", "host": "127.0.0.1", "port": 1}}'
-        (places.state_home() / "server.json").write_text(note)
+        (places.state_home() / "server-11434.json").write_text(note)
 
         assert "No Ollama of ours" in server.stop()
         assert stranger.poll() is None
@@ -240,3 +240,14 @@ def test_the_line_to_paste_works_from_any_folder(
     line = server.run_line("x", where)
     pasted = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, cwd="/")
     assert pasted.stdout == f"{where.netloc} run x\n"
+
+
+def test_stop_ends_every_server_of_ours(machine: Path, where: Address) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = Address("127.0.0.1", free.getsockname()[1])
+    for address in (where, other):
+        server.ensure(lambda line: None, at(address))
+    assert len(server.ours()) == 2
+    assert server.stop().count("is stopped") == 2
+    assert not server.answers(where) and not server.answers(other)

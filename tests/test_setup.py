@@ -365,3 +365,29 @@ def test_the_index_that_pip_was_told_is_told_to_uv_which_has_the_last_word(
 
     monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:8/simple")
     assert "UV_DEFAULT_INDEX" not in packages._index()
+
+
+def test_a_new_environment_keeps_the_link_to_ollama(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = tmp_path / ".venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin/ollama").symlink_to("/somewhere/ollama")  # of the step beside, which was quicker
+    (venv / "bin/python").symlink_to("/gone/python")
+    (venv / "lib/python3.9").mkdir(parents=True)
+    monkeypatch.setattr(packages, "VENV", venv)
+    packages._emptied()
+    assert [path.name for path in (venv / "bin").iterdir()] == ["ollama"]
+    assert not (venv / "lib").exists()
+
+
+def test_a_wrong_name_is_said_before_anything_is_set_up(
+    monkeypatch: pytest.MonkeyPatch, machine: Path
+) -> None:
+    plan(monkeypatch, toy(machine, "one"))
+    with pytest.raises(SystemExit) as ended:
+        run.main(["--name", "x-cloud"])
+    assert "x-cloud" in str(ended.value)
+    with pytest.raises(SystemExit):
+        run.main(["--device", "nonsense"])
+    assert not (machine / "one").exists()

@@ -148,3 +148,13 @@ def zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+def test_a_stage_whose_record_is_empty_after_a_power_cut_is_made_again(
+    tmp_path: Path, smallest_base: Base, rows: Source
+) -> None:
+    store = Store(tmp_path)
+    first = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    (first.path / "record.json").write_text("")
+    assert list(store.records(prepare.STAGE)) == []
+    assert store.do(prepare.STAGE, PLAIN, smallest_base, rows) == first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -56,7 +57,8 @@ def environ() -> dict[str, str]:
 
 def _install(work: Work) -> None:
     if not _usable():
-        work.child([sys.executable, "-m", "venv", "--clear", VENV])
+        _emptied()
+        work.child([sys.executable, "-m", "venv", VENV])
     version = re.search(r"^uv==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE)
     assert version, "requirements.txt pins uv"
     pip: list[str | Path] = [VENV / "bin" / "pip", "--disable-pip-version-check", "--quiet"]
@@ -75,6 +77,15 @@ def _bind(work: Work) -> None:
 
 def _uv() -> list[str | Path]:
     return [VENV / "bin" / "uv", "pip", "install", "--python", VENV / "bin" / "python"]
+
+
+def _emptied() -> None:
+    """Take away what is there of an old one; the link to Ollama, which a step beside puts there,
+    stays.
+    """
+    shutil.rmtree(VENV / "lib", ignore_errors=True)
+    for link in (VENV / "bin").glob("python*"):
+        link.unlink()
 
 
 def _usable() -> bool:

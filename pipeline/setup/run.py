@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from pipeline import places
 from pipeline.errors import PipelineError
+from pipeline.names import check_name
 from pipeline.setup import kernels, llama, needs, ollama, packages, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work
@@ -20,12 +21,20 @@ from pipeline.setup.step import Step, Work
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line of the set-up."""
     parser = argparse.ArgumentParser(prog="python3 -m pipeline.setup", description=__doc__)
-    parser.add_argument("--device", default="auto", help="cpu: an unusable GPU does not matter")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="cpu: an unusable GPU does not matter",
+    )
+    parser.add_argument("--name", help="of the specialist that will be made: checked first")
     parser.add_argument(
         "--binary", action="store_true", help="an ollama program is needed, not just a server"
     )
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.name is not None:
+            check_name(chosen.name)
         set_up(chosen.device, chosen.binary)
     except PipelineError as error:
         sys.exit(f"Error: {error}\n{error.next_step}")

@@ -167,7 +167,8 @@ def start(binary: Path, where: Address, environ: Mapping[str, str] = os.environ)
             env={**environ, "OLLAMA_HOST": where.netloc, "OLLAMA_NO_CLOUD": "1"},
         )
     server = Server(process.pid, _started(process.pid), where.host, where.port)
-    _note().write_text(json.dumps(asdict(server)) + "\n")  # before it answers: Ctrl-C may come
+    note = places.state_home() / f"server-{where.port}.json"
+    note.write_text(json.dumps(asdict(server)) + "\n")  # before it answers: Ctrl-C may come
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -176,33 +177,41 @@ def start(binary: Path, where: Address, environ: Mapping[str, str] = os.environ)
             process.returncode = 0  # it is meant to go on: no warning about a child left behind
             return server
         time.sleep(0.05)
-    stop()
+    if _runs(server):
+        _stop(server)
+    note.unlink(missing_ok=True)
     raise ToolFailed(f"Ollama does not start: {_last_words()}", f"Its whole log: {log()}")
 
 
 def stop() -> str:
-    """Stop the server that we started, and only that; a sentence about what was done."""
-    server = ours()
-    if server is None:
-        _note().unlink(missing_ok=True)
-        return "No Ollama of ours is running."
+    """Stop every server that we started, and no other; a sentence about what was done."""
+    stopped = [_stop(server) for server in ours()]
+    for note in _notes():
+        note.unlink(missing_ok=True)
+    return " ".join(stopped) or "No Ollama of ours is running."
+
+
+def _stop(server: Server) -> str:
     os.kill(server.pid, signal.SIGTERM)
     end = time.monotonic() + _STOP_SECONDS
     while _runs(server) and time.monotonic() < end:
         time.sleep(0.05)
     if _runs(server):  # its runners too: they are in its group
         os.killpg(server.pid, signal.SIGKILL)
-    _note().unlink(missing_ok=True)
     return f"Ollama at {Address(server.host, server.port).url} is stopped."
 
 
-def ours() -> Server | None:
-    """The server that we started, if it still runs."""
-    try:
-        server = Server(**json.loads(_note().read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-    return server if _runs(server) else None
+def ours() -> list[Server]:
+    """The servers that we started and that still run; one for each port at most."""
+    found = []
+    for note in _notes():
+        try:
+            server = Server(**json.loads(note.read_text()))
+        except (OSError, ValueError, TypeError):
+            continue
+        if _runs(server):
+            found.append(server)
+    return found
 
 
 def run_line(name: str, where: Address, environ: Mapping[str, str] = os.environ) -> str:
@@ -226,8 +235,8 @@ def log() -> Path:
     return places.state_home() / "ollama.log"
 
 
-def _note() -> Path:
-    return places.state_home() / "server.json"
+def _notes() -> list[Path]:
+    return sorted(places.state_home().glob("server-*.json"))
 
 
 def _ready(where: Address) -> bool:

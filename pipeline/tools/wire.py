@@ -27,7 +27,8 @@ def door(doing: str) -> Iterator[None]:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         raise Missing(
-            f"no Ollama answers ({doing})", "Start it: ollama serve (or: make setup)."
+            f"no Ollama answers ({doing})",
+            "Run the same command again: it uses the Ollama that answers, or starts one.",
         ) from error
     except httpx.TimeoutException as error:
         raise ToolFailed(f"Ollama does not answer any more ({doing})", RESTART) from error
