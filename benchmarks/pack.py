@@ -67,11 +67,15 @@ def main() -> None:
     parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="benchmark-"))
+    if arguments.side == "generate":
+        generate(arguments.shape, folder)
+        return
     if arguments.side:
         side(arguments.side, folder, arguments.type, arguments.profile)
         return
-    if not (folder / "ready").exists():
-        generate(arguments.shape, folder)
+    if not (folder / "ready").exists():  # in a process of its own: a child's peak begins at ours
+        job = [sys.executable, __file__, "--folder", str(folder), "--shape", arguments.shape]
+        subprocess.run([*job, "--side", "generate"], check=True)
     sides = ["stream"] if arguments.profile else arguments.sides.split(",")
     command = [sys.executable, __file__, "--folder", str(folder), "--type", arguments.type]
     found: dict[str, list[tuple[float, int, int, int]]] = {name: [] for name in sides}
@@ -172,7 +176,8 @@ def unsloth(folder: Path, out: Path, quantization: str) -> None:
     tools = folder / "llama.cpp"
     if not tools.exists():
         tools.mkdir()
-        for part in ("convert_hf_to_gguf.py", "conversion", "gguf-py"):
+        sources = ("src", "ggml", "common")  # by these it knows the folder for llama.cpp's
+        for part in ("convert_hf_to_gguf.py", "conversion", "gguf-py", *sources):
             (tools / part).symlink_to(places.llama_cpp() / part)
         (tools / "llama-quantize").symlink_to(places.llama_bin() / "llama-quantize")
     subprocess.run(
