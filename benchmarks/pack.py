@@ -131,12 +131,12 @@ def side(name: str, folder: Path, quantization: str, profile: bool) -> None:
         unsloth(folder, out, quantization)
     elif name == "long":
         from pipeline.stages.packing import reference
-        from pipeline.stages.packing.target import sixteen
+        from pipeline.stages.packing.target import between
 
-        between = sixteen(quantization)
-        reference.merge(folder / "base", folder / "adapter", out / "merged", between)
-        final = out / "model.gguf"
-        reference.quantize(out / "merged", final, quantization, between, name="x", threads=2)
+        kind, merged = between(quantization), out / "merged"
+        reference.merge(folder / "base", folder / "adapter", merged, kind)
+        threads, final = len(os.sched_getaffinity(0)), out / "model.gguf"
+        reference.quantize(merged, final, quantization, kind, name="x", threads=threads)
     else:
         stream(folder, out, quantization, name == "stream-cold", profile)
 

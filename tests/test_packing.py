@@ -16,10 +16,11 @@ from safetensors.numpy import load_file, save_file
 from pipeline.artifacts import Base
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.stage import Progress
+from pipeline.stages import pack
 from pipeline.stages.packing import arithmetic, kernels, stream
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import in_order, sixteen, target
+from pipeline.stages.packing.target import between, in_order, target
 from pipeline.stages.packing.weights import opened
 from pipeline.tools import llamacpp, outline
 from pipeline.tools.gguf_header import Entry, header, uint32
@@ -207,7 +208,9 @@ def test_a_factor_of_the_adapter_that_is_no_number_is_named_with_its_row(
 def test_a_weight_that_is_too_large_for_16_bit_is_refused(tiny_base, adapter, tmp_path):
     name = f"base_model.model.{Q}.lora_B.weight"
     bad = edited(adapter, tmp_path / "bad", name, 9, 1e9)
-    with pytest.raises(ToolFailed, match=f"{Q}.weight hold a weight that is too large for F16"):
+    with pytest.raises(
+        ToolFailed, match=f"row 9 of {Q}.weight holds a weight that is too large for F16"
+    ):
         packed(tiny_base, bad, tmp_path, "Q8_0")
     packed(tiny_base, bad, tmp_path, "BF16")
 
@@ -227,7 +230,7 @@ def test_a_disk_without_room_is_said_before_anything_is_written(
 ):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(1, 1, 70_000_000 - 1_000_000))
-    with pytest.raises(ToolFailed, match="the disk is full: the model takes"):
+    with pytest.raises(ToolFailed, match="the disk is full: packing takes"):
         packed(tiny_base, adapter, tmp_path, "F16", "BF16")
     assert list(tmp_path.iterdir()) == []
 
@@ -271,7 +274,7 @@ def test_only_what_the_adapter_changes_is_rounded(tiny_base, adapter):
 
 
 def test_a_file_of_floats_is_rounded_once_to_its_own_type():
-    assert [sixteen(name) for name in ("F32", "BF16", "F16", "Q8_0", "Q4_K_M")] == [
+    assert [between(name) for name in ("F32", "BF16", "F16", "Q8_0", "Q4_K_M")] == [
         *("F32", "BF16", "F16", "F16", "F16")
     ]
 
@@ -287,3 +290,95 @@ def test_the_update_is_summed_in_float32_over_the_rank_in_order():
     expected = weights + np.float32(0.3) * expected
     arithmetic.add_update(weights, b, a, 0.3)
     assert (weights == expected).all()
+
+
+# what the converter does
+
+
+def numbered(*shape: int) -> Any:
+    from pipeline.tools.outlining import _numbered
+
+    return _numbered(shape)()
+
+
+def explained(result: Any, *shape: int) -> tuple[tuple[int, ...], float] | None:
+    from pipeline.tools.outlining import _rows
+
+    return _rows(result, shape)
+
+
+def test_a_renamed_tensor_is_as_it_was() -> None:
+    assert explained(numbered(6, 100), 6, 100) == ((), 0.0)
+    assert explained(numbered(6), 6) == ((), 0.0)
+
+
+def test_rows_in_another_order_are_a_block_that_repeats_itself() -> None:
+    heads = numbered(16, 100).reshape(2, 2, 4, 2).swapaxes(1, 2).reshape(16, 2)
+    assert explained(heads, 16, 100) == ((0, 4, 1, 5, 2, 6, 3, 7), 0.0)
+    assert explained(numbered(6, 100).flip(0), 6, 100) == ((5, 4, 3, 2, 1, 0), 0.0)
+
+
+def test_an_added_constant_and_rows_cut_off_at_the_end_are_seen() -> None:
+    assert explained(numbered(6) + 1, 6) == ((), 1.0)
+    assert explained(numbered(6, 100)[:4], 6, 100) == ((), 0.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w * 2,
+        lambda w: -w,
+        lambda w: w.flip(1),
+        lambda w: w.T,
+        lambda w: w[[0, 0, 1, 2, 3, 4]],
+        lambda w: w[2:],
+        lambda w: w.exp(),
+        lambda w: w[:, :1],
+        lambda w: w[None],
+    ],
+)
+def test_whatever_else_is_done_to_a_tensor_is_not_taken_for_that(change: Any) -> None:
+    assert explained(change(numbered(6, 100)), 6, 100) is None
+
+
+def test_an_update_that_survives_one_type_and_not_the_other_is_an_error(
+    tiny_base, adapter, tmp_path
+):
+    other = changed(adapter, tmp_path / "other")
+    factors = load_file(other / "adapter_model.safetensors")
+    factors[f"base_model.model.{Q}.lora_B.weight"] *= 1e-8
+    save_file(factors, other / "adapter_model.safetensors")
+    packed(tiny_base, other, tmp_path, "F32")
+    for types in (("BF16", "F32"), ("F32", "BF16")):
+        with pytest.raises(ToolFailed, match=f"changed nothing in {Q}.weight, stored as BF16"):
+            packed(tiny_base, other, tmp_path, *types)
+
+
+def test_every_type_that_is_offered_can_be_planned(tiny_base, tmp_path):
+    known = outline.read(tiny_base.outline)
+    for name in llamacpp.quantization_types():
+        planned = target(known, tiny_base.vocab, name, tmp_path)
+        assert planned.entries.keys() == {tensor.name for tensor in known.tensors}, name
+
+
+def test_what_serves_instead_of_the_kernels_is_said(tiny_base, tmp_path, monkeypatch):
+    known = outline.read(tiny_base.outline)
+    planned = [target(known, tiny_base.vocab, "Q4_K_M", tmp_path)]
+    assert pack._without_kernels(planned) == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(kernels, "trusted", lambda kind: kind != "Q6_K")
+        assert pack._without_kernels(planned) == "ours makes other bytes of Q6_K here"
+    with monkeypatch.context() as patch:
+        patch.setattr(arithmetic, "_agree", lambda: False)
+        assert "other bits than numpy" in pack._without_kernels(planned)
+    monkeypatch.setattr(kernels, "missing", lambda: "No module named 'numba'")
+    assert pack._without_kernels(planned) == "No module named 'numba'"
+
+
+def test_a_kernel_that_is_not_trusted_is_not_used(tiny_base, adapter, tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    (ours,) = packed(tiny_base, adapter, tmp_path, "Q4_K_M")
+    monkeypatch.setattr(kernels, "trusted", lambda kind: False)
+    monkeypatch.setattr(kernels, "quantizer", lambda kind: pytest.fail("used"))
+    (theirs,) = packed(tiny_base, adapter, tmp_path / "other", "Q4_K_M")
+    assert ours.read_bytes() == theirs.read_bytes()

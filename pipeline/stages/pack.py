@@ -17,12 +17,13 @@ from pipeline.artifacts import Adapter, Base, Dataset, Gguf
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.settings import Pack
 from pipeline.stage import Progress, Stage, Where
-from pipeline.stages.packing import comparison, kernels, reference, stream
+from pipeline.stages.packing import arithmetic, comparison, kernels, reference, stream
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import Target, sixteen, target
+from pipeline.stages.packing.target import Target, between, target
 from pipeline.stages.packing.weights import opened
 from pipeline.tools import llamacpp, outline
+from pipeline.values import whole
 
 STAGE = Stage("pack", version=2, makes=Gguf, pinned=(llamacpp.REVISION,))
 
@@ -46,14 +47,17 @@ def run(
     known = outline.read(base.outline)
     scratch = out / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
+    with opened(base.weights) as weights, opened_adapter(adapter.path, weights):
+        pass  # an adapter that cannot be merged faithfully is refused, whichever road is taken
     if known.unknown:
         where.say(f"{base.architecture} is packed the long way: {known.unknown}")
         merged = _long_road(files, base, adapter, scratch, where)
     else:
         merged = _stream(files, known, base, adapter, scratch, where)
     where.report(Progress(STREAMED, 1, "comparing with base + adapter"))
-    agreement = _compare(base, adapter, data, merged, where)
-    where.say(f"merged and unmerged agree: {agreement}")
+    for weights_of in merged:
+        agreement = _compare(base, adapter, data, weights_of, where)
+        where.say(f"merged and unmerged agree: {agreement}")
     shutil.rmtree(scratch)
     for file in files.values():
         _check_file(file, base)
@@ -81,7 +85,7 @@ def _stream(
     adapter: Adapter,
     scratch: Path,
     where: Where,
-) -> Stored:
+) -> list[MergedWeights]:
     targets = {file: target(known, base.vocab, name, scratch) for name, file in files.items()}
     if why := _without_kernels(targets.values()):
         where.say(f"quantizing with llama.cpp's own code, which is slower: {why}")
@@ -90,13 +94,16 @@ def _stream(
         where.report(Progress(STREAMED * progress.done, progress.total, progress.note))
 
     stream.write(base.weights, adapter.path, known, targets, threads=where.threads, report=report)
-    return Stored(base.weights, adapter.path, next(iter(targets.values())).sixteen)
+    kinds = dict.fromkeys(chosen.between for chosen in targets.values())
+    return [MergedWeights(base.weights, adapter.path, kind) for kind in kinds]
 
 
 def _without_kernels(targets: Iterable[Target]) -> str:
     """Why some types are not made by our kernels; '' if all are that have one."""
     if why := kernels.missing():
         return why
+    if not arithmetic.compiled():
+        return "ours merges and rounds to other bits than numpy here"
     kinds = {entry.kind for target in targets for entry in target.entries.values()}
     doubtful = kernels.doubtful(kinds)
     return f"ours makes other bytes of {', '.join(doubtful)} here" if doubtful else ""
@@ -104,21 +111,24 @@ def _without_kernels(targets: Iterable[Target]) -> str:
 
 def _long_road(
     files: dict[str, Path], base: Base, adapter: Adapter, scratch: Path, where: Where
-) -> Stored:
+) -> list[MergedWeights]:
+    kinds = dict.fromkeys(map(between, files))
+    stream.check_room(scratch, base.parameters * (2 * len(kinds) + 4))  # merged, converted, final
     for i, (name, file) in enumerate(files.items()):
         where.report(Progress(STREAMED * i / len(files), 1, f"merge, convert, quantize to {name}"))
-        between = sixteen(name)
-        merged = scratch / between
-        if not merged.exists():
-            reference.merge(base.path, adapter.path, merged, between)
-        reference.quantize(merged, file, name, between, name=base.name, threads=where.threads)
-    between = sixteen(next(iter(files)))
-    return Stored([scratch / between / "model.safetensors"], None, between)
+        kind = between(name)
+        if not (scratch / kind).exists():
+            reference.merge(base.path, adapter.path, scratch / kind, kind)
+        with whole(file) as beside:
+            reference.quantize(
+                scratch / kind, beside, name, kind, name=base.name, threads=where.threads
+            )
+    return [MergedWeights([scratch / kind / "model.safetensors"], None, kind) for kind in kinds]
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The merged weights of the first file, before they are quantized."""
+class MergedWeights:
+    """The merged weights as they are before they are quantized."""
 
     weights: list[Path]
     adapter: Path | None
@@ -127,7 +137,7 @@ class Stored:
 
 
 def _compare(
-    base: Base, adapter: Adapter, data: Dataset, stored: Stored, where: Where
+    base: Base, adapter: Adapter, data: Dataset, stored: MergedWeights, where: Where
 ) -> comparison.Agreement:
     import torch
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 WARNING = 3  # ggml.h: GGML_LOG_LEVEL_WARN
 UNMADE = {  # refuse a model without an importance matrix, or cannot be made from 16 bit
     *("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ2_M", "IQ3_XXS", "IQ3_XS"),
-    *("Q2_K_S", "NVFP4"),
+    *("Q2_K_S", "NVFP4", "Q2_0"),
 }
 REVISION = places.LLAMA_CPP_PYTHON
 

@@ -7,14 +7,17 @@ ones, and hands it tensors of row numbers instead of weights.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline import places
+from pipeline import checkpoint, places
 from pipeline.tools.outline import Outline, Tensor
 
 COLUMNS = 2  # of the numbered tensors: enough to see whether columns are touched
+STEP = 32  # from row to row: a smaller constant is told from a row, float32 counts 524,288 rows
+LONGEST = 4096  # rows of a block whose order repeats itself: the stream holds a block in memory
 Found = dict[str, tuple[str, Any]]  # by name in the GGUF: name in the directory, what came out
 
 
@@ -27,8 +30,11 @@ def main() -> None:
     with torch.inference_mode():
         model = _converter(Path(folder), name, Path(vocab))
         shapes = {tensor: tuple(load().shape) for tensor, load in model.model_tensors.items()}
-        found = _run(model, shapes)
-        tensors, unknown = _described(model, shapes, found)
+        try:
+            tensors, unknown = _described(model, shapes, _run(model, shapes))
+        except Exception as error:  # what it does depends on more than two columns
+            model = _converter(Path(folder), name, Path(vocab))
+            tensors, unknown = [], f"the converter fails on numbered tensors: {error}"
         _write_keys(model)
     Path(out).write_text(Outline(tensors=tuple(tensors), unknown=unknown).model_dump_json())
 
@@ -55,20 +61,34 @@ def _run(model: Any, shapes: dict[str, tuple[int, ...]]) -> Found:
             yield new, result
 
     model.modify_tensors = noted
-    model.model_tensors = {name: _numbered(shape) for name, shape in shapes.items()}
+    marks = _marks(shapes)
+    model.model_tensors = {n: _numbered(shape, marks[n]) for n, shape in shapes.items()}
     model.prepare_tensors()
     return found
 
 
-def _numbered(shape: tuple[int, ...]) -> Callable[[], Any]:
-    """Row i holds COLUMNS * i, COLUMNS * i + 1; element i of a vector holds i."""
+def _marks(shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
+    """A number for each tensor, so that no two of one shape look like the same weights."""
+    seen: Counter[tuple[int, ...]] = Counter()
+    marks = {}
+    for name, shape in shapes.items():
+        marks[name] = seen[shape] % (STEP // 2 - COLUMNS)
+        seen[shape] += 1
+    return marks
+
+
+def _numbered(shape: tuple[int, ...], mark: int = 0) -> Callable[[], Any]:
+    """Row i holds STEP * i + mark, and one more; element i of a vector holds STEP * i + mark."""
     import torch
 
-    if len(shape) == 1:
-        return lambda: torch.arange(shape[0], dtype=torch.float32)
-    few = (shape[0], *(min(COLUMNS, length) for length in shape[1:]))
-    count = torch.Size(few).numel()
-    return lambda: torch.arange(count, dtype=torch.float32).reshape(few)
+    few = tuple(min(COLUMNS, length) for length in shape[1:])
+
+    def load() -> Any:
+        rows = STEP * torch.arange(shape[0], dtype=torch.float32) + mark
+        columns = torch.arange(torch.Size(few).numel(), dtype=torch.float32)
+        return (rows[:, None] + columns).reshape(shape[0], *few)
+
+    return load
 
 
 def _described(
@@ -76,47 +96,59 @@ def _described(
 ) -> tuple[list[Tensor], str]:
     """Every tensor in the converter's order, and the first that cannot be described."""
     tensors, unknown = [], ""
+    marks, stored = _marks(shapes), _stored(model.dir_model)
     (infos,) = model.gguf_writer.tensors
     for name, info in infos.items():
         source, result = found[name]
-        whole = shapes.get(source)
         kind = info.dtype.name
-        if whole is None:
-            values = tuple(result.flatten().tolist())
-            tensors.append(
-                Tensor(name=name, shape=result.shape, kind=kind, source=None, values=values)
-            )
-            continue
-        known = _rows(result, whole)
-        if known is None:
+        tensor = None
+        if source not in shapes:
+            if result.dim() == 1 and kind == "F32":
+                values = tuple(result.tolist())
+                tensor = Tensor(
+                    name=name, shape=result.shape, kind=kind, source=None, values=values
+                )
+        elif source in stored and kind in ("F16", "F32"):
+            whole = shapes[source]
+            if known := _rows(result, whole, marks[source]):
+                shape = (int(result.shape[0]), *whole[1:])
+                info.shape, info.nbytes = shape, 0  # the keys hold a count of all weights
+                tensor = Tensor(
+                    name=name, shape=shape, kind=kind, source=source, order=known[0], added=known[1]
+                )
+        if tensor:
+            tensors.append(tensor)
+        else:
             unknown = unknown or f"{name}, made of {source}"
-            continue
-        shape = (int(result.shape[0]), *whole[1:])
-        info.shape, info.nbytes = shape, 0  # the keys hold a count of all weights
-        order, added = known
-        tensors.append(
-            Tensor(name=name, shape=shape, kind=kind, source=source, order=order, added=added)
-        )
     return tensors, unknown
 
 
-def _rows(result: Any, whole: tuple[int, ...]) -> tuple[tuple[int, ...], float] | None:
+def _stored(folder: Path) -> set[str]:
+    """Names of the tensors in a directory's files, which the converter may call otherwise."""
+    return {n for file in checkpoint.weight_files(folder) for n in checkpoint.header(folder / file)}
+
+
+def _rows(
+    result: Any, whole: tuple[int, ...], mark: int = 0
+) -> tuple[tuple[int, ...], float] | None:
     """The order of rows and the constant that explain what came out; None if nothing does."""
     import torch
 
+    if not whole or whole[0] < 2:  # one number: whatever comes out could be a constant added
+        return None
     wide = min(COLUMNS, whole[1]) if len(whole) == 2 else 1
     if len(whole) > 2 or result.shape[1:] != (wide,)[: len(whole) - 1]:
         return None
-    flat = result.reshape(result.shape[0], wide).double()
-    added = float(flat.min())
-    rows = (flat[:, 0] - added) / wide
-    order = rows.round().long()
+    flat = result.reshape(result.shape[0], wide).double() - mark
+    order = (flat[:, 0] / STEP).round().long()
+    added = float(flat[0, 0]) - STEP * int(order[0])
     columns = torch.arange(wide, dtype=torch.float64)
-    if not bool((flat == order[:, None] * wide + columns + added).all()):
+    if not bool((flat == order[:, None] * STEP + columns + added).all()):
         return None
     if order.sort().values.tolist() != list(range(len(order))):  # rows were left out or doubled
         return None
-    return _block(order), added
+    block = _block(order)
+    return (block, added) if len(block) <= LONGEST else None
 
 
 def _block(order: Any) -> tuple[int, ...]:

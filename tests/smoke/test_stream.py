@@ -7,6 +7,7 @@ merged weights (the reference).
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,12 +16,17 @@ import pytest
 from families import FAMILIES, family_directory, write_adapter
 
 from pipeline import places
+from pipeline.artifacts import Adapter, Base, Dataset
+from pipeline.settings import Pack
+from pipeline.stage import Where
+from pipeline.stages import pack
 from pipeline.stages.packing import reference, stream
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import sixteen, target
+from pipeline.stages.packing.target import between, target
 from pipeline.stages.packing.weights import opened
 from pipeline.tools import converter, llamacpp, outline
+from pipeline.tools.outline import Outline
 from pipeline.values import digest_of_file
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default")]
@@ -42,10 +48,10 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         same.symlink_to(base)
         vocab, known = folder / "vocab.gguf", folder / "outline.json"
         jobs.append(["pipeline.tools.outlining", str(same), family, str(vocab), str(known)])
-        for between in ("F16", "BF16", "F32"):
-            merged = folder / between / "model"
-            reference.write(base, merged_weights(base, folder / "adapter", between), merged)
-            options = ["--outfile", f"{folder}/plain-{between}.gguf", "--outtype", between.lower()]
+        for kind in ("F16", "BF16", "F32"):
+            merged = folder / kind / "model"
+            reference.write(base, merged_weights(base, folder / "adapter", kind), merged)
+            options = ["--outfile", f"{folder}/plain-{kind}.gguf", "--outtype", kind.lower()]
             jobs.append([script(), str(merged), *options, "--model-name", family])
         folders[family] = folder
     subprocess.run(
@@ -98,7 +104,7 @@ def test_every_type_has_the_bytes_of_the_long_road(
     differ = []
     for name, file in files.items():
         expected = tmp_path / f"reference-{name}.gguf"
-        llamacpp.quantize(folder / f"plain-{sixteen(name)}.gguf", expected, name, 2)
+        llamacpp.quantize(folder / f"plain-{between(name)}.gguf", expected, name, 2)
         if digest_of_file(file) != digest_of_file(expected):
             differ.append(name)
     assert differ == []
@@ -218,5 +224,43 @@ def test_pefts_merge_in_the_stream_s_place_gives_the_same_file_but_for_those_wei
     reference.quantize(tmp_path / "merged", long, "Q8_0", "F16", name="llama tied", threads=2)
     ours = streamed(folder, ("Q8_0",), tmp_path)["Q8_0"]
     one, other = long.read_bytes(), ours.read_bytes()
+    assert len(one) == len(other)
+    assert sum(a != b for a, b in zip(one, other, strict=True)) < len(one) / 1000
+
+
+def test_a_family_that_the_stream_does_not_know_takes_the_long_road_and_it_is_said(
+    tiny_base: Base, tmp_path: Path
+) -> None:
+    """The stage itself, on the same base with and without an outline that explains it."""
+    adapter_folder = write_adapter(tmp_path / "lora", tiny_base.path, rank=4)
+    adapter = Adapter.at(
+        adapter_folder, loss=None, epochs=1.0, steps=1, seconds=1.0, tokens_per_second=1.0
+    )
+    rows = [{"messages": [], "sequences": [{"ids": list(range(10, 90)), "labels": []}]}] * 4
+    (tmp_path / "data").mkdir()
+    for part in ("train", "validation", "test"):
+        (tmp_path / f"data/{part}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    counts = {"rows": 12, "train": 4, "validation": 4, "test": 4, "tokens": 320, "longest": 80}
+    data = Dataset.at(tmp_path / "data", longest_answer=9, uses_system=False, **counts)
+    strange = Path(shutil.copytree(tiny_base.path, tmp_path / "strange"))
+    (strange / "outline.json").write_text(
+        Outline(tensors=(), unknown="blk.0.attn_q.weight").model_dump_json()
+    )
+    said: dict[str, list[str]] = {"stream": [], "long": []}
+    made = {}
+    for road, base in (
+        ("stream", tiny_base),
+        ("long", tiny_base.model_copy(update={"path": strange})),
+    ):
+        (tmp_path / road).mkdir()
+        where = Where(threads=2, say=said[road].append)
+        settings = Pack(quantization="Q8_0,F32")
+        made[road] = pack.run(tmp_path / road, settings, base, adapter, data, where=where)
+    assert said["long"][0] == ("LlamaForCausalLM is packed the long way: blk.0.attn_q.weight")
+    for road in made:
+        agreed = [line for line in said[road] if line.startswith("merged and unmerged agree")]
+        assert len(agreed) == 2  # what is rounded to 16 bit, and what is not
+    assert {f.name for f in made["long"].path.iterdir()} == {"model.gguf", "model-F32.gguf"}
+    one, other = (made[road].file.read_bytes() for road in ("stream", "long"))
     assert len(one) == len(other)
     assert sum(a != b for a, b in zip(one, other, strict=True)) < len(one) / 1000

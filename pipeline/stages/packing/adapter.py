@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "base_model.model."
 _HARMLESS = {  # says nothing about what is added to a weight
-    *("auto_mapping", "base_model_name_or_path", "exclude_modules", "inference_mode"),
-    *("layers_pattern", "layers_to_transform", "lora_alpha", "lora_dropout", "megatron_core"),
+    *("auto_mapping", "base_model_name_or_path", "inference_mode"),
+    *("lora_alpha", "lora_dropout", "megatron_core"),
     *("peft_type", "peft_version", "qalora_group_size", "r", "revision", "target_modules"),
     *("task_type", "use_rslora", "rank_pattern", "alpha_pattern", "ensure_weight_tying"),
     *("init_lora_weights", "runtime_config"),
@@ -95,11 +95,11 @@ def _lora(module: str, config: dict[str, Any], found: Weights, base: Weights, fo
     if target is None:
         raise _refused(folder, f"the base has no {module}.weight")
     a, b = (found.tensors[name] for name in pair)
-    rank = _by_pattern(config.get("rank_pattern"), module, config["r"])
+    rank = _by_pattern(config.get("rank_pattern"), module, config.get("r", 8))
     if (a.shape, b.shape) != ((rank, target.row), (target.shape[0], rank)):
         shapes = f"{list(b.shape)} x {list(a.shape)} for {list(target.shape)} and rank {rank}"
         raise _refused(folder, f"the factors of {module} have shapes {shapes}")
-    alpha = _by_pattern(config.get("alpha_pattern"), module, config["lora_alpha"])
+    alpha = _by_pattern(config.get("alpha_pattern"), module, config.get("lora_alpha", 8))
     divisor = math.sqrt(rank) if config.get("use_rslora") else rank
     return Lora(found, pair[0], pair[1], alpha / divisor)
 

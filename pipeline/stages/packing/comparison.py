@@ -7,6 +7,7 @@ it, so that memory is bounded by the largest module and the logits.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import Dataset
-from pipeline.errors import ToolFailed
+from pipeline.errors import BadInput, ToolFailed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,14 +55,23 @@ def check(
         merged: a weight after the merge.
 
     Raises:
+        BadInput: PEFT uses other factors than those in the adapter's file.
         ToolFailed: they differ by more than rounding to 16 bit explains.
     """
     from peft import PeftModel
     from safetensors.numpy import load_file
 
-    model = PeftModel.from_pretrained(_empty(folder), str(adapter)).eval()
+    with warnings.catch_warnings():  # that weights are not loaded: they are, when it computes
+        warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
+        model = PeftModel.from_pretrained(_empty(folder), str(adapter)).eval()
     waiting = _waiting(model)
     factors = load_file(adapter / "adapter_model.safetensors")
+    asked = {name for _, names in waiting for name in names.values() if ".lora_" in name}
+    if different := asked ^ set(factors):  # by its target_modules, say
+        raise BadInput(
+            f"PEFT does not use the adapter as it is stored: {sorted(different)[0]}",
+            "Merged are adapters whose config names all modules that they have factors for.",
+        )
     with _brought(waiting, lambda name: factors[name] if name in factors else plain(name)):
         ours = _logits(model, probes)
     with _brought(waiting, merged), model.disable_adapter():

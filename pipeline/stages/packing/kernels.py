@@ -32,12 +32,14 @@ TYPES = {
 }
 
 
+@cache
 def missing() -> str:
     """Why there are no kernels here, empty if there are: numba compiles them for any CPU."""
     try:
         use_cache()
-        import_module("numba")
-    except ImportError as error:
+        for module in ("kernels_flat", "kernels_merge"):
+            _module(module)
+    except Exception as error:  # no numba, a broken one, a cache that cannot be written
         return str(error)
     return ""
 
@@ -144,13 +146,16 @@ def trusted(type_name: str) -> bool:
     """
     import numpy as np
 
-    ours = quantizer(type_name)
-    if ours is None:
-        return False
     rows = _blocks()
     theirs = ggml.quantize(type_name, rows)
     made = np.zeros_like(theirs)
-    ours(rows, made)
+    try:
+        ours = quantizer(type_name)
+        if ours is None:
+            return False
+        ours(rows, made)
+    except Exception:  # numba cannot compile it here
+        return False
     return bool(np.array_equal(made, theirs))
 
 

@@ -1,12 +1,13 @@
 """The weights of the merged model, in blocks of rows, as the converter would store them.
 
 What the adapter changes is computed in float32 and rounded once, to a 16-bit type; everything else
-is the base's own. A merge that leaves the stored weights of a module as they were is an error.
+is the base's own, in the type in which the converter stores it. A merge that leaves the stored
+weights of a module as they were is an error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ToolFailed
@@ -30,10 +31,11 @@ class Merged:
         self, weights: Weights, loras: dict[str, Lora], clock: Clock | None = None
     ) -> None:
         self.weights, self.loras, self.clock = weights, loras, clock or Clock()
-        self._unchanged = set(loras)
+        self._changed: set[tuple[str, str]] = set()  # name, type
+        self._asked: set[str] = set()  # types
 
     def rows(
-        self, tensor: Tensor, start: int, stop: int, between: Iterable[str]
+        self, tensor: Tensor, start: int, stop: int, between: Sequence[str]
     ) -> dict[str, Rows]:
         """Rows of a tensor of the GGUF, as the converter stores them in each of these types.
 
@@ -41,12 +43,12 @@ class Merged:
             ToolFailed: a weight that is no number: which, and where it comes from.
         """
         if tensor.source is None:
-            return dict.fromkeys(between, _constant(tensor))
+            return dict.fromkeys(between, _constant(tensor)[start:stop])
         whole = self.source_rows(tensor.source, start, stop, between)
         return {kind: self._stored(tensor, rows, start, kind) for kind, rows in whole.items()}
 
     def source_rows(
-        self, name: str, start: int, stop: int, between: Iterable[str]
+        self, name: str, start: int, stop: int, between: Sequence[str]
     ) -> dict[str, Rows]:
         """Rows of a tensor of the directory after the merge, rounded to each of these types.
 
@@ -57,22 +59,23 @@ class Merged:
         with self.clock("widen"):
             plain = widened(bits).reshape(stop - start, -1)
         lora = self.loras.get(name)
-        before = plain.copy() if name in self._unchanged else None
-        if lora is not None:
-            with self.clock("read"):
-                b, a = lora.rows(start, stop)
-            with self.clock("merge"):
-                add_update(plain, b, a, lora.scale)
-        kinds = list(between)
-        found = {kind: plain if kind == kinds[-1] else plain.copy() for kind in kinds}
-        if lora is not None:
-            for kind, rows in found.items():
-                with self.clock("round"):
-                    round_to(kind, rows)
-        if before is not None:
-            round_to(kinds[-1], before)
-            if not (before == plain).all():
-                self._unchanged.discard(name)
+        if lora is None:
+            return _copies(plain, between)
+        looked_for = [kind for kind in between if (name, kind) not in self._changed]
+        before = _copies(plain.copy(), looked_for) if looked_for else {}
+        with self.clock("read"):
+            b, a = lora.rows(start, stop)
+        with self.clock("merge"):
+            add_update(plain, b, a, lora.scale)
+        found = _copies(plain, between)
+        with self.clock("round"):
+            for rows in (found, before):
+                for kind, weights in rows.items():
+                    round_to(kind, weights)
+        self._asked.update(between)
+        for kind, weights in before.items():
+            if not (weights == found[kind]).all():
+                self._changed.add((name, kind))
         return found
 
     def whole(self, name: str, between: str) -> Rows:
@@ -86,9 +89,10 @@ class Merged:
         Raises:
             ToolFailed: one that does not.
         """
-        for name in sorted(self._unchanged):
+        expected = {(name, kind) for name in self.loras for kind in self._asked}
+        for name, kind in sorted(expected - self._changed):
             raise ToolFailed(
-                f"merging changed nothing in {name}",
+                f"merging changed nothing in {name}, stored as {kind}",
                 "The adapter is too weak to survive 16 bit: train longer or with a higher learning"
                 " rate.",
             )
@@ -110,32 +114,34 @@ class Merged:
         with self.clock("check"):
             bad = first_not_finite(rows)
         if bad >= 0:
-            raise self._blamed(source, start, start + len(rows), kind)
+            row, together = bad // rows.shape[1], len(tensor.order)
+            if together:
+                row = row // together * together + tensor.order[row % together]
+            raise self._blamed(source, start + row, kind)
         return rows
 
-    def _blamed(self, name: str, start: int, stop: int, kind: str) -> ToolFailed:
-        """Which input brought a weight that is no number, and where."""
-        row = self._first_bad_row(self.weights, name, start, stop)
-        if row is not None:
+    def _blamed(self, name: str, row: int, kind: str) -> ToolFailed:
+        """Which input brought a weight that is no number into a row of the directory's tensor."""
+        if first_not_finite(widened(self.weights.bits(name, row, row + 1))) >= 0:
             what = f"{name} of the base holds NaN or infinity in row {row}"
             return ToolFailed(what, "Get an undamaged copy of the base.")
         lower = "Train with a lower learning rate (--set tune.learning_rate=…)."
         if lora := self.loras.get(name):
             ranks = lora.factors.tensors[lora.a].shape[0]
-            for factor, first, last in ((lora.b, start, stop), (lora.a, 0, ranks)):
-                row = self._first_bad_row(lora.factors, factor, first, last)
-                if row is not None:
-                    what = f"{factor} of the adapter holds NaN or infinity in row {row}"
-                    return ToolFailed(what, lower)
+            for factor, rows in ((lora.b, [row]), (lora.a, range(ranks))):
+                for each in rows:
+                    if first_not_finite(widened(lora.factors.bits(factor, each, each + 1))) >= 0:
+                        what = f"{factor} of the adapter holds NaN or infinity in row {each}"
+                        return ToolFailed(what, lower)
         return ToolFailed(
-            f"rows {start} to {stop - 1} of {name} hold a weight that is too large for {kind}",
+            f"row {row} of {name} holds a weight that is too large for {kind}",
             lower if lora else "Store the base in another type, as in --quantize BF16.",
         )
 
-    @staticmethod
-    def _first_bad_row(weights: Weights, name: str, start: int, stop: int) -> int | None:
-        bad = first_not_finite(widened(weights.bits(name, start, stop)))
-        return None if bad < 0 else start + bad // max(1, weights.tensors[name].row)
+
+def _copies(rows: Rows, kinds: Sequence[str]) -> dict[str, Rows]:
+    """The rows once for each type; the last has the array itself."""
+    return {kind: rows if kind == kinds[-1] else rows.copy() for kind in kinds}
 
 
 def _constant(tensor: Tensor) -> Rows:

@@ -61,10 +61,12 @@ def write(
 
     Raises:
         BadInput: an adapter that cannot be merged faithfully.
-        ToolFailed: a weight that is no number, a module that merging does not change, a full disk.
+        ToolFailed: a weight that is no number, a module that merging does not change, too little
+            room on the disk.
     """
     targets = list(outputs.values())
-    _check_room(outputs)
+    for folder in {path.parent for path in outputs}:
+        check_room(folder, sum(t.size for path, t in outputs.items() if path.parent == folder))
     clock = Clock()
     with ExitStack() as stack:
         weights = stack.enter_context(opened(base))
@@ -79,16 +81,19 @@ def write(
     return clock
 
 
-def _check_room(outputs: dict[Path, Target]) -> None:
-    for folder in {path.parent for path in outputs}:
-        needed = sum(target.size for path, target in outputs.items() if path.parent == folder)
-        free = shutil.disk_usage(folder).free
-        if needed + ROOM > free:
-            raise ToolFailed(
-                f"the disk is full: the model takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB "
-                f"are free under {folder}",
-                "Free some space (`specialist gc` removes what no release uses) and run again.",
-            )
+def check_room(folder: Path, needed: int) -> None:
+    """Ask for so many bytes before they are written.
+
+    Raises:
+        ToolFailed: the disk has not that much left.
+    """
+    free = shutil.disk_usage(folder).free
+    if needed + ROOM > free:
+        raise ToolFailed(
+            f"the disk is full: packing takes {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+            f" under {folder}",
+            "Free some space (`specialist gc` removes what no release uses) and run again.",
+        )
 
 
 def _pump(
@@ -143,12 +148,13 @@ def _block(
     """The bytes of some rows for each target; those of the last rows with what pads the tensor."""
     import numpy as np
 
-    rows = merged.rows(tensor, start, stop, {target.sixteen for target in targets})
+    between = sorted({target.between for target in targets})
+    rows = merged.rows(tensor, start, stop, between)
     made = []
     for target in targets:
         entry = target.entries[tensor.name]
         with merged.clock(f"quantize {entry.kind}"):
-            data = arithmetic.quantized(rows[target.sixteen], entry.kind).reshape(-1)
+            data = arithmetic.quantized(rows[target.between], entry.kind).reshape(-1)
         if stop == tensor.shape[0] and (pad := padding(entry.size)):
             data = np.concatenate([data, np.zeros(pad, np.uint8)])
         made.append(data)

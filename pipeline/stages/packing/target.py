@@ -25,7 +25,7 @@ class Target:
 
     quantization: str
     """llama.cpp's name of it: Q4_K_M."""
-    sixteen: str
+    between: str
     """What the merged weights are rounded to before they are quantized."""
     entries: dict[str, Entry]
     """Type and size of each tensor, by name, in the file's order."""
@@ -34,8 +34,8 @@ class Target:
     """Bytes of the whole file."""
 
 
-def sixteen(quantization: str) -> str:
-    """The 16-bit type between merging and quantizing; a file of floats is rounded once, to its own.
+def between(quantization: str) -> str:
+    """The type between merging and quantizing; a file of floats is rounded once, to its own.
 
     float16 holds ten bits of a weight, bfloat16 seven: what is quantized is that much nearer to
     base + adapter.
@@ -63,20 +63,20 @@ def target(outline: Outline, vocab: Path, quantization: str, scratch: Path) -> T
         ToolFailed: llama.cpp cannot quantize it so.
     """
     keys = layout(vocab).keys
-    between = sixteen(quantization)
+    floats = between(quantization)
     tensors = in_order(outline)
     asked = scratch / f"shapes-{quantization}.gguf"
-    _write_shapes(asked, keys, [_entry(tensor, _stored(tensor, between)) for tensor in tensors])
+    _write_shapes(asked, keys, [_entry(tensor, _stored(tensor, floats)) for tensor in tensors])
     kinds = llamacpp.planned_types(asked, quantization)
     asked.unlink()
     entries = [_entry(tensor, kinds[tensor.name]) for tensor in tensors]
     front = header(_keys(keys, quantization), entries)
     size = len(front) + sum(entry.size + padding(entry.size) for entry in entries)
-    return Target(quantization, between, {entry.name: entry for entry in entries}, front, size)
+    return Target(quantization, floats, {entry.name: entry for entry in entries}, front, size)
 
 
-def _stored(tensor: Tensor, between: str) -> str:
-    return between if tensor.kind == "F16" else tensor.kind
+def _stored(tensor: Tensor, floats: str) -> str:
+    return floats if tensor.kind == "F16" else tensor.kind
 
 
 def _entry(tensor: Tensor, kind: str) -> Entry:
