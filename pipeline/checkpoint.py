@@ -18,7 +18,8 @@ ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 """Those that were seen to go through: a test takes each to a GGUF that computes the same."""
 ROPE = ("default", "linear", "llama3")  # what the converter is known to carry over
 EXPECTED = {"hidden_act": "silu", "use_sliding_window": False}  # what llama.cpp computes, unasked
-DTYPES = ("F32", "F16", "BF16")
+_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
+DTYPES = tuple(_BYTES)
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 DECLARED = (
     "config.json",
@@ -210,8 +211,11 @@ def header(path: Path) -> dict[str, dict[str, Any]]:
             found: dict[str, dict[str, Any]] = json.loads(file.read(length))
         found.pop("__metadata__", None)
         kinds = {name: str(tensor["dtype"]) for name, tensor in found.items()}
-        shapes = [tuple(map(int, tensor["shape"])) for tensor in found.values()]
-        assert len(shapes) == len(kinds)
+        for name, tensor in found.items():
+            start, stop = tensor["data_offsets"]
+            size = _BYTES.get(kinds[name])
+            if size and stop - start != size * math.prod(tensor["shape"]):
+                raise ValueError(f"{name} has {stop - start} bytes for {tensor['shape']}")
         end = max(tensor["data_offsets"][1] for tensor in found.values())
         if path.stat().st_size != 8 + length + end:
             raise ValueError(f"{8 + length + end} bytes expected, {path.stat().st_size} found")

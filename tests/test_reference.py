@@ -252,8 +252,9 @@ def test_values_of_another_kind_in_the_config_are_no_trace(base, values):
     refused(base)
 
 
-def test_a_tensor_without_a_type_is_a_damaged_file(base):
-    header = json.dumps({"a": {"shape": [1], "data_offsets": [0, 4]}}).encode()
+@pytest.mark.parametrize("tensor", [{"shape": [1]}, {"shape": [3], "dtype": "F32"}])
+def test_a_tensor_without_a_type_or_of_another_size_is_a_damaged_file(base, tensor):
+    header = json.dumps({"a": {**tensor, "data_offsets": [0, 4]}}).encode()
     file = base / "model.safetensors"
     file.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
     assert "is damaged" in str(refused(base))
