@@ -35,7 +35,7 @@ specialist:
 	@test -n "$$DATA" || { echo "Error: which data? make specialist DATA=data/brand-voice.jsonl" >&2; exit 1; }
 	@test -e "$$DATA" || { echo "Error: there is no file $$DATA" >&2; \
 		echo "  Give the file of conversations: make specialist DATA=FILE" >&2; exit 1; }
-	@file="$${DATA##*/}"; $(SETUP) --name "$${NAME:-$${file%.*}}"
+	@file="$${DATA##*/}"; $(SETUP) --name "$${NAME:-$${file%.*}}" --data "$$DATA"
 	@file="$${DATA##*/}"; .venv/bin/specialist make "$${NAME:-$${file%.*}}" --data "$$DATA" \
 		$${BASE:+--base "$$BASE"} $${DEVICE:+--device "$$DEVICE"} $(ARGS)
 

@@ -17,10 +17,12 @@ import argparse
 import inspect
 import itertools
 import json
+import os
 import pkgutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 
@@ -38,12 +40,13 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=50)
     parser.add_argument("--points", type=int, default=12, help="only the first so many")
     parser.add_argument("--passes", type=int, default=0, help="passes of a grid point")
-    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--jobs", type=int, default=1, help="points at once, the cores shared")
     arguments = parser.parse_args()
 
-    from pipeline import conversations, spec
+    from pipeline import spec
     from pipeline.reference import resolve
     from pipeline.settings import settings
+    from pipeline.source import source as read_source
     from pipeline.stages import fetch, prepare, tune
     from pipeline.store import Store
 
@@ -53,36 +56,41 @@ def main() -> None:
     rows = made_of[: arguments.rows]
     assert len(rows) == arguments.rows, f"only {len(rows)} rows"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source, _ = conversations.source(data)
+    source, _ = read_source(data)
     asked = spec.read("brand-voice", PROJECT / "modelfiles")
     if made_of != shipped():
         asked = asked.model_copy(update={"system": BRIEF})
     reference = resolve(asked.base, asked.beside)
     chosen = settings(asked, source.statistics, reference)
-    store = Store(threads=arguments.threads)
+    store = Store(threads=max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
     base = store.do(fetch.STAGE, chosen.fetch, reference)
     made = store.do(prepare.STAGE, chosen.prepare, base, source)
     passes = arguments.passes or chosen.tune.epochs + 1
     print(f"{made.train} rows ({made.tokens} tokens) to train on, {made.validation} to choose by")
-    automatic = store.do(tune.STAGE, chosen.tune, base, made)
-    print(f"automatic {chosen.tune.learning_rate:.0e} r{chosen.tune.rank}: {told(automatic)}")
-    losses = []
-    for rate, rank in list(itertools.product(RATES, RANKS))[: arguments.points]:
-        point = chosen.tune.model_copy(
+    points = [chosen.tune] + [
+        chosen.tune.model_copy(
             update={"learning_rate": rate, "rank": rank, "alpha": rank, "epochs": passes}
         )
-        adapter = store.do(tune.STAGE, point, base, made)
-        losses.append(adapter.loss or 0.0)
-        print(f"{rate:.0e} r{rank}: {told(adapter)}", flush=True)
+        for rate, rank in list(itertools.product(RATES, RANKS))[: arguments.points]
+    ]
+    losses = []
+    with ThreadPoolExecutor(arguments.jobs) as pool:
+        work = [pool.submit(store.do, tune.STAGE, point, base, made) for point in points]
+        for point, adapter in zip(points, work, strict=True):
+            name = f"{point.learning_rate:.0e} r{point.rank}, {point.epochs} passes"
+            print(f"{name}: {told(adapter.result())}", flush=True)
+            losses.append(adapter.result().loss or 0.0)
+    automatic, *losses = losses
     best = min(losses)
-    gap = (automatic.loss or 0.0) / best - 1
+    gap = automatic / best - 1
     print(f"best of {len(losses)} points {best:.4f}; automatic {gap:+.1%} (allowed: +2 %)")
     sys.exit(gap > 0.02)
 
 
 def told(adapter: object) -> str:
     """An adapter's figures in a line."""
-    return f"loss {adapter.loss:.4f} after {adapter.epochs:g} epochs"  # type: ignore[attr-defined]
+    loss, epochs, pace = (getattr(adapter, n) for n in ("loss", "epochs", "tokens_per_second"))
+    return f"loss {loss:.4f} after {epochs:g} epochs, {pace:.0f} tokens/s"
 
 
 def shipped() -> list[dict[str, object]]:

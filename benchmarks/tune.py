@@ -56,9 +56,10 @@ def main() -> None:
     parser.add_argument("--order", default="ours,plain,plain,ours")
     arguments = parser.parse_args()
 
-    from pipeline import conversations, spec
+    from pipeline import spec
     from pipeline.reference import resolve
     from pipeline.settings import settings
+    from pipeline.source import source as read_source
     from pipeline.stages import fetch, prepare
     from pipeline.store import Store
     from pipeline.template import trained_messages
@@ -68,7 +69,7 @@ def main() -> None:
     lines = arguments.data.read_text(encoding="utf-8").splitlines()
     data.write_text("\n".join(lines[: arguments.rows or None]) + "\n", encoding="utf-8")
     asked = spec.read("brand-voice", PROJECT / "modelfiles", sets=("tune.epochs=1",))
-    source, _ = conversations.source(data)
+    source, _ = read_source(data)
     reference = resolve(asked.base, asked.beside)
     chosen = settings(asked, source.statistics, reference)
     shared = Store()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import sys
 from contextlib import suppress
@@ -15,10 +16,9 @@ from typing import Any
 
 import click
 
-from pipeline import __version__
+from pipeline import __version__, places
 from pipeline.errors import PipelineError
 
-MODELFILES = Path("modelfiles")
 PLACE = {  # what is wrong with the user's disk or folders is no bug of ours
     errno.ENOSPC: "Free some space (`specialist gc` removes what no release uses) and run again.",
     errno.EDQUOT: "Free some space (`specialist gc` removes what no release uses) and run again.",
@@ -31,6 +31,9 @@ PLACE = {  # what is wrong with the user's disk or folders is no bug of ours
 }
 
 
+IN_OLLAMA = {True: "yes", False: "removed", None: "not running"}
+
+
 class Door(click.Group):
     """Turns our errors into two lines and exit code 1. A bug of ours keeps its trace."""
 
@@ -41,9 +44,7 @@ class Door(click.Group):
         try:
             return super().invoke(ctx)
         except PipelineError as error:
-            click.echo(f"Error: {error}", err=True)
-            if error.next_step:
-                click.echo(f"  {error.next_step}", err=True)
+            click.echo(error.told(), err=True)
             ctx.exit(1)
         except OSError as error:
             if error.errno not in PLACE:
@@ -106,7 +107,7 @@ def wanted(command: Any) -> Any:
         click.option(
             "--modelfiles",
             type=click.Path(path_type=Path),
-            default=MODELFILES,
+            default=places.MODELFILES,
             show_default=True,
             help="Folder of NAME.Modelfile and NAME.toml (both optional).",
         ),
@@ -141,9 +142,10 @@ def make(
       specialist make brand-voice --data data/brand-voice.jsonl
       specialist make brand-voice --data data/brand-voice.jsonl --quantize Q4_K_M
     """
-    from pipeline import conversations, release, spec
     from pipeline import device as device_
     from pipeline import plan as planning
+    from pipeline import release, spec
+    from pipeline.source import source as read_source
     from pipeline.specialist import build, check
     from pipeline.stage import Where
     from pipeline.store import Store
@@ -155,7 +157,7 @@ def make(
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
-    source, _ = conversations.source(data)
+    source, _ = read_source(data)
     check(asked)
     chosen = device_.choose(device)
     with view() as shown:
@@ -205,9 +207,10 @@ def plan(
     Example:
       specialist plan brand-voice --data data/brand-voice.jsonl --set tune.rank=32
     """
-    from pipeline import conversations, spec
     from pipeline import device as device_
     from pipeline import plan as planning
+    from pipeline import spec
+    from pipeline.source import source as read_source
     from pipeline.specialist import check
     from pipeline.store import Store
     from pipeline.view import plan_text
@@ -215,7 +218,7 @@ def plan(
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
-    source, _ = conversations.source(data)
+    source, _ = read_source(data)
     check(asked)
     chosen = device_.choose(device)
     made = planning.plan(asked, source, Store(device=chosen.device), chosen.memory)
@@ -226,7 +229,7 @@ def plan(
 @click.argument("name")
 @click.option("--base", default=None, help="What FROM says in it.")
 @click.option(
-    "--modelfiles", type=click.Path(path_type=Path), default=MODELFILES, show_default=True
+    "--modelfiles", type=click.Path(path_type=Path), default=places.MODELFILES, show_default=True
 )
 def init(name: str, base: str | None, modelfiles: Path) -> None:
     """Write a starter NAME.Modelfile and NAME.toml to edit.
@@ -240,8 +243,12 @@ def init(name: str, base: str | None, modelfiles: Path) -> None:
     from pipeline.values import whole
 
     names.check_name(name)
+    chosen = base or spec.DEFAULT_BASE
+    if chosen.startswith(("./", "../")):  # as the user wrote it; FROM starts at the Modelfile
+        chosen = os.path.relpath(chosen, modelfiles)
+        chosen = chosen if chosen.startswith("../") else f"./{chosen}"
     texts = {
-        modelfiles / f"{name}.Modelfile": modelfile.starter(name, base or spec.DEFAULT_BASE),
+        modelfiles / f"{name}.Modelfile": modelfile.starter(name, chosen),
         modelfiles / f"{name}.toml": spec.starter(),
     }
     for path in texts:
@@ -263,16 +270,17 @@ def list_(as_json: bool) -> None:
     Example:
       specialist list --json
     """
-    from pipeline import release
+    from pipeline import released
 
-    found = release.records()
+    found = released.registered()
     if as_json:
-        click.echo(json.dumps([record.model_dump(mode="json") for record in found], indent=1))
+        values = [{**r.model_dump(mode="json"), "in_ollama": there} for r, there in found]
+        click.echo(json.dumps(values, indent=1))
         return
     if not found:
         click.echo("No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl")
         return
-    head = ("NAME", "BASE", "DATA", "ROWS", "LOSS", "TYPE", "SIZE", "DATE")
+    head = ("NAME", "BASE", "DATA", "ROWS", "LOSS", "TYPE", "SIZE", "DATE", "IN OLLAMA")
     rows = [
         (
             record.name,
@@ -283,8 +291,9 @@ def list_(as_json: bool) -> None:
             record.quantization,
             f"{record.size / 1e6:.0f} MB",
             record.when[:10],
+            IN_OLLAMA[there],
         )
-        for record in found
+        for record, there in found
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
@@ -300,10 +309,17 @@ def gc(dry_run: bool) -> None:
     Example:
       specialist gc --dry-run
     """
-    from pipeline import release
+    from pipeline import released
     from pipeline.store import Store
 
-    keep = {stage for record in release.records() for stage in record.stages}
+    keep: set[str] = set()
+    for record, there in released.registered():
+        if there is not False:
+            keep.update(record.stages)
+            continue
+        click.echo(f"{record.name} was removed from Ollama: its stages are not kept")
+        if not dry_run:
+            released.forget(record.name)
     removed = Store().sweep(keep, dry_run=dry_run)
     for name, size in removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {name}  {size / 1e6:.0f} MB")

@@ -1,6 +1,7 @@
 """Read a file of conversations, and say what is wrong with it by file and line.
 
 One JSON object a line: {"messages": [{"role": "user", "content": "…"}, {"role": "assistant", …}]}.
+Standard library only: the set-up reads the file before anything is installed.
 """
 
 from __future__ import annotations
@@ -10,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from pipeline.errors import BadInput
-from pipeline.values import Conversation, Message, digest_of
+from pipeline.values import Conversation, Message
 
 ROLES = ("system", "user", "assistant")
 EXAMPLE = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
@@ -27,29 +26,6 @@ class Row:
     messages: Conversation
 
 
-class Statistics(BaseModel):
-    """What is known of a data file before it is tokenized."""
-
-    model_config = ConfigDict(frozen=True)
-    rows: int
-    answers: int
-    """Assistant turns."""
-    characters: int
-    """Characters of all turns, system turns included."""
-    without_system: int
-    """Rows that get the Modelfile's SYSTEM."""
-
-
-class Source(BaseModel):
-    """A checked data file: where it lies and what is in it."""
-
-    model_config = ConfigDict(frozen=True)
-    path: Path
-    digest: str
-    """sha256 over the conversations; white space and order of the file do not count."""
-    statistics: Statistics
-
-
 def read(path: Path) -> list[Row]:
     """The conversations of a JSONL file, in its order.
 
@@ -60,6 +36,8 @@ def read(path: Path) -> list[Row]:
         raise BadInput(f"{path}: no such file", "Give the file of conversations with --data FILE.")
     if path.is_dir():
         raise BadInput(f"{path} is a folder", "Give one .jsonl file with --data FILE.")
+    if not path.is_file():  # it is read more than once
+        raise BadInput(f"{path} is a pipe or a device, not a file", "Save the rows in a file.")
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -75,24 +53,6 @@ def read(path: Path) -> list[Row]:
     if not rows:
         raise BadInput(f"{path} is empty", f"It needs one conversation a line: {EXAMPLE}")
     return rows
-
-
-def source(path: Path) -> tuple[Source, list[Row]]:
-    """The checked file as a value, with its rows.
-
-    Raises:
-        BadInput: as `read`.
-    """
-    rows = read(path)
-    turns = [message for row in rows for message in row.messages]
-    statistics = Statistics(
-        rows=len(rows),
-        answers=sum(turn["role"] == "assistant" for turn in turns),
-        characters=sum(len(turn["content"]) for turn in turns),
-        without_system=sum(row.messages[0]["role"] != "system" for row in rows),
-    )
-    digest = digest_of(sorted(digest_of(row.messages) for row in rows))
-    return Source(path=path.absolute(), digest=digest, statistics=statistics), rows
 
 
 def _messages(line: bytes, where: str) -> Conversation:

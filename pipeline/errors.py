@@ -11,6 +11,11 @@ Anything else that escapes is a bug of ours and keeps its trace.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
+
+WITH_MAKE = "(With make: DATA=, NAME=, BASE= and DEVICE=; any other flag inside ARGS='…'.)"
+
 
 class PipelineError(Exception):
     """An error for people: `str(error)` says what happened and where, `next_step` what to do."""
@@ -24,6 +29,12 @@ class PipelineError(Exception):
 
     def __str__(self) -> str:
         return self.what
+
+    def told(self, environ: Mapping[str, str] = os.environ) -> str:
+        """The lines that people see; they are shown flags, and make takes them otherwise."""
+        lines = [f"Error: {self.what}", self.next_step]
+        lines += [WITH_MAKE] if "MAKELEVEL" in environ and "--" in self.next_step else []
+        return "\n  ".join(filter(None, lines))
 
 
 class BadInput(PipelineError):

@@ -48,7 +48,10 @@ def commands(text: str, source: str) -> Iterator[Command]:
         while (plain := _unquoted(value)) is None:
             if i == len(rows):
                 where = f"{source}:{start + 1}"
-                raise BadInput(f"{where}: a quote is opened and never closed", 'Close it: """')
+                raise BadInput(
+                    f"{where}: a quote is opened and never closed",
+                    "Close it with the same quotes at the end of a line.",
+                )
             value += ends[i - 1] + rows[i]
             i += 1
         yield Command(start + 1, word, name, plain)

@@ -16,6 +16,7 @@ LLAMA_CPP_PYTHON = (
 )
 OLLAMA = "0.33.0"  # built only where no Ollama is installed
 SMOLLM2 = "0.1.2"  # the wheel that holds the embedded base
+MODELFILES = Path("modelfiles")  # need not exist: both files of a specialist are optional
 
 
 def _xdg(variable: str, default: str) -> Path:

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.conversations import Source
 from pipeline.reference import Reference, resolve
 from pipeline.settings import CHARACTERS_PER_TOKEN, Chosen, settings
+from pipeline.source import Source
 from pipeline.spec import Spec
 from pipeline.stage import Stage
 from pipeline.stages import fetch, pack, prepare, tune

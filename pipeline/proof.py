@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -122,7 +123,7 @@ def conversations(made: Specialist) -> Iterator[Case]:
     for part in ("test", "train"):
         for number, row in enumerate(_rows(made.data, part, room), start=1):
             room -= 1
-            yield _case(row, f"{part} row {number}", made.system)
+            yield _case(row, f"{part} row {number} ({_asks(row)})", made.system)
     for name, messages in built_in.items():
         yield Case(f"built-in form: {name}", messages)
 
@@ -131,6 +132,12 @@ def _rows(data: Dataset, part: str, most: int) -> Iterator[dict[str, Any]]:
     with (data.path / f"{part}.jsonl").open(encoding="utf-8") as file:
         for _, line in zip(range(most), file, strict=False):
             yield json.loads(line)
+
+
+def _asks(row: dict[str, Any]) -> str:
+    """How the row begins: enough to find it in the user's file, in whatever order that is."""
+    first = next(turn["content"] for turn in row["messages"] if turn["role"] == "user")
+    return f"“{shorten(first, 40, placeholder=' …')}”"
 
 
 def _case(row: dict[str, Any], source: str, system: str) -> Case:

@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipeline import places
 from pipeline.artifacts import Specialist
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, PipelineError
 from pipeline.names import CANDIDATE, LATEST, PREVIOUS, full, same
 from pipeline.proof import Proof
+from pipeline.tools import host, server
 from pipeline.tools.ollama import Ollama
 from pipeline.values import digest_of, read_json, write_json
 
@@ -78,6 +79,44 @@ def records() -> list[Record]:
     """Every registered specialist, by name."""
     found = (released(path.stem) for path in sorted(folder().glob("*.json")))
     return [record for record in found if record]
+
+
+def registered() -> list[tuple[Record, bool | None]]:
+    """Every record, and whether its Ollama has the model; None where that Ollama does not answer.
+
+    NAME:previous counts as well: it can be copied back, and is known as ours by the record.
+    """
+    found = records()
+    tags = {url: _tags(url) for url in {record.ollama for record in found}}
+    return [(record, _has(record, tags[record.ollama])) for record in found]
+
+
+def _tags(url: str) -> dict[str, str] | None:
+    where = host.address({"OLLAMA_HOST": url})
+    try:
+        if not server.answers(where, timeout=1.0):
+            return None
+        with Ollama(where) as ollama:
+            return ollama.tags()
+    except PipelineError:
+        return None
+
+
+def _has(record: Record, tags: dict[str, str] | None) -> bool | None:
+    ours = {record.manifest, record.former}
+    if tags is None:
+        return None
+    return any(
+        same(name, full(record.name, tag)) and digest in ours
+        for name, digest in tags.items()
+        for tag in (LATEST, PREVIOUS)
+    )
+
+
+def forget(name: str) -> None:
+    """Remove the record of a specialist that is no longer in Ollama."""
+    for suffix in ("json", "Modelfile"):
+        file(name, suffix).unlink(missing_ok=True)
 
 
 def write(record: Record) -> None:

@@ -12,9 +12,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.conversations import Statistics
 from pipeline.errors import BadInput
 from pipeline.reference import Reference
+from pipeline.source import Statistics
 from pipeline.spec import Spec
 
 CHARACTERS_PER_TOKEN = 4  # of English; only sizes and times are estimated with it

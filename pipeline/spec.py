@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline import modelfile, names
+from pipeline import modelfile, names, places
 from pipeline.errors import BadInput
 
 DEFAULT_BASE = "embedded:smollm2-135m-instruct"
@@ -104,18 +106,19 @@ def read(
         BadInput: with file, line or flag, and what is allowed.
     """
     names.check_name(name)
-    if folder.exists() and not folder.is_dir():
-        raise BadInput(f"{folder} is a file, not a folder of Modelfiles", "Give the folder.")
+    if not folder.is_dir() and (folder.exists() or folder != places.MODELFILES):
+        found = "is a file, not a folder of Modelfiles" if folder.exists() else "does not exist"
+        raise BadInput(f"{folder} {found}", "Give the folder of NAME.Modelfile and NAME.toml.")
+    for flag, value in (("--base", base), ("--quantize", quantize)):
+        if value is not None and not value.strip():
+            raise BadInput(f"{flag} is empty", "Give it a value, or leave it out.")
     path = folder / f"{name}.Modelfile"
     written = modelfile.read(path) if path.exists() else None
-    tables = _toml(folder / f"{name}.toml")
-    for text in sets:
-        table, key, value = _set(text)
-        tables.setdefault(table, {})[key] = value
+    wishes = [*_toml(folder / f"{name}.toml"), *map(_set, sets)]
     if quantize:
-        tables.setdefault("pack", {})["quantization"] = quantize
+        wishes.append(Wish("--quantize", "pack", "quantization", quantize))
     if skip_long:
-        tables.setdefault("data", {})["skip_long"] = True
+        wishes.append(Wish("--skip-long", "data", "skip_long", True))
     chosen = base or (written.base if written else DEFAULT_BASE)
     names.check_differs(name, chosen)
     return Spec(
@@ -125,9 +128,9 @@ def read(
         system=written.system if written else "",
         parameters=written.parameters if written else {},
         license=written.license if written else "",
-        data=_table("data", tables, DataTable),
-        tune=_table("tune", tables, TuneTable),
-        pack=_table("pack", tables, PackTable),
+        data=_table("data", wishes, DataTable),
+        tune=_table("tune", wishes, TuneTable),
+        pack=_table("pack", wishes, PackTable),
     )
 
 
@@ -147,29 +150,57 @@ def _example(default: Any) -> str:
     return str(default).lower() if isinstance(default, bool) else json.dumps(default)
 
 
-def _toml(path: Path) -> dict[str, dict[str, Any]]:
-    """The tables of the toml, their names checked."""
+class Wish(NamedTuple):
+    """A key that somebody set."""
+
+    where: str
+    """File, line and what stands there, or the flag."""
+    table: str
+    key: str
+    value: Any
+
+
+def _toml(path: Path) -> list[Wish]:
+    """What the toml sets, the names of its tables and keys checked."""
     if not path.exists():
-        return {}
+        return []
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        tables = tomllib.loads(text)
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}", "Check the name of the file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path}: {error}", "Mend this line of the file.") from error
+    wishes = []
     for table, keys in tables.items():
         if table not in TABLES or not isinstance(keys, dict):
+            what = "table" if isinstance(keys, dict) else "key"
             raise BadInput(
-                f"{path}: unknown {'table' if isinstance(keys, dict) else 'key'} {table!r}",
+                f"{path}{_line(text, table)}: unknown {what} {table!r}",
                 f"Tables are {', '.join(f'[{name}]' for name in TABLES)}.",
             )
-        for key in keys:
-            _check_key(f"{path}: [{table}]", table, key)
-    return tables
+        for key, value in keys.items():
+            where = f"{path}{_line(text, table, key)}"
+            _check_key(where, table, key)
+            wishes.append(Wish(f"{where}: {table}.{key} = {value!r}", table, key, value))
+    return wishes
 
 
-def _set(text: str) -> tuple[str, str, Any]:
-    """`tune.epochs=3` as table, key and value."""
+def _line(text: str, table: str, key: str = "") -> str:
+    """`:7`, where a table or a key of it stands; '' where it is written in some rarer way."""
+    inside = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if header := re.match(r"\s*\[\s*(\w+)\s*\]", line):
+            inside, found = header[1], ""
+        else:
+            found = line.partition("=")[0].strip().strip("\"'")
+        if (inside, found) in ((table, key), ("", table)):
+            return f":{number}"
+    return ""
+
+
+def _set(text: str) -> Wish:
+    """`tune.epochs=3`, read."""
     path, equals, value = text.partition("=")
     table, dot, key = path.strip().partition(".")
     if not equals or not dot:
@@ -178,8 +209,8 @@ def _set(text: str) -> tuple[str, str, Any]:
         )
     if table not in TABLES:
         raise BadInput(f"--set {text}: unknown table {table!r}", f"Tables: {', '.join(TABLES)}.")
-    _check_key(f"--set {text}:", table, key)
-    return table, key, value.strip()
+    _check_key(f"--set {text}", table, key)
+    return Wish(f"--set {text}", table, key, value.strip())
 
 
 def _check_key(where: str, table: str, key: str) -> None:
@@ -188,18 +219,19 @@ def _check_key(where: str, table: str, key: str) -> None:
         close = difflib.get_close_matches(key, known, n=1)
         hint = f"Did you mean {close[0]}? " if close else ""
         raise BadInput(
-            f"{where} unknown key {key!r}", f"{hint}Keys of [{table}]: {', '.join(known)}."
+            f"{where}: unknown key {key!r}", f"{hint}Keys of [{table}]: {', '.join(known)}."
         )
 
 
-def _table(name: str, tables: dict[str, dict[str, Any]], kind: type[Any]) -> Any:
-    """The table as a value; a wrong type or range named as the user wrote it."""
+def _table(name: str, wishes: Iterable[Wish], kind: type[Any]) -> Any:
+    """The table as a value, the last wish for a key winning; a wrong one is said with its place."""
+    last = {wish.key: wish for wish in wishes if wish.table == name}
     try:
-        return kind.model_validate(tables.get(name, {}))
+        return kind.model_validate({key: wish.value for key, wish in last.items()})
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join([name, *map(str, first["loc"])])
+        key = str(first["loc"][0])
         raise BadInput(
-            f"{key} = {first['input']!r}: {first['msg']}",
-            f"Change it in --set or in NAME.toml. {kind.model_fields[first['loc'][0]].description}",
+            f"{last[key].where}: {first['msg']}",
+            f"{name}.{key}: {kind.model_fields[key].description}",
         ) from error

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pipeline import modelfile
 from pipeline.artifacts import Specialist
-from pipeline.conversations import Source
 from pipeline.reference import resolve
 from pipeline.settings import settings
+from pipeline.source import Source
 from pipeline.spec import Spec
 from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.store import Store

@@ -16,6 +16,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("SPECIALIST_HOME", str(folder / "store"))
     monkeypatch.setenv("XDG_DATA_HOME", str(folder / "data"))
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    monkeypatch.delenv("MAKELEVEL", raising=False)  # errors would tell of make's way to say flags
     return places.home()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,17 @@ WRONG_FLAGS = {
     "a reserved name": (dict(name="x-cloud"), [], "x-cloud"),
     "the tag local": (dict(name="x:local"), [], "x:local"),
     "an unknown setting": ({}, ["--set", "tune.epoch=3"], "unknown key 'epoch'"),
-    "a wrong setting": ({}, ["--set", "tune.epochs=x"], "tune.epochs = 'x'"),
+    "a wrong setting": (
+        {},
+        ["--set", "tune.epochs=x"],
+        "tune.epochs=x: Input should",
+    ),
     "an unknown quantization": ({}, ["--quantize", "Q9_9"], "unknown quantization 'Q9_9'"),
     "a base that is not there": ({}, ["--base", "./nowhere"], "nowhere"),
     "an unknown embedded base": ({}, ["--base", "embedded:gpt5"], "gpt5"),
+    "an empty base": ({}, ["--base", ""], "--base is empty"),
+    "an empty quantization": ({}, ["--quantize", " "], "--quantize is empty"),
+    "a folder that is not there": ({}, ["--modelfiles", "none"], "none does not exist"),
     "a gpu that is not there": ({}, ["--device", "cuda"], "no NVIDIA GPU"),
 }
 
@@ -126,6 +134,27 @@ def test_init_writes_what_make_reads_and_overwrites_nothing(folder: Path) -> Non
     again = specialist("init", "helpdesk")
     assert again.exit_code == 1
     assert "exists already" in again.stderr
+
+
+def test_make_is_told_how_it_takes_flags(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "DATA=" not in make(data="none.jsonl").stderr
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert "(With make: DATA=, " in make(data="none.jsonl").stderr
+    assert "DATA=" not in make(name="x-cloud").stderr  # where no flag is spoken of
+
+
+def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "pipe")
+    assert "is a pipe or a device" in make(data="pipe").stderr
+
+
+def test_a_base_said_to_init_is_the_one_that_make_finds(folder: Path) -> None:
+    from pipeline import spec
+
+    (folder / "llama").mkdir()
+    assert specialist("init", "helpdesk", "--base", "./llama").exit_code == 0
+    read = spec.read("helpdesk", folder / "modelfiles")
+    assert (read.beside / read.base).resolve() == folder / "llama"
 
 
 def test_list_of_nothing_says_how_to_make_one(folder: Path) -> None:

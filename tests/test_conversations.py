@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.conversations import read, source
+from pipeline.conversations import read
 from pipeline.errors import BadInput
+from pipeline.source import source
 
 GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Day"}]}'
 

@@ -118,6 +118,7 @@ def test_a_base_without_a_template_is_refused(tmp_path):
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(BadInput, match="has no chat template"):
         fetched(folder, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*.safetensors"))  # said before the long part
 
 
 @pytest.mark.parametrize("kept", ["jinja", "json", "config", "list"])

@@ -55,6 +55,7 @@ def test_it_is_read_as_ollama_reads_it(value: str, url: str) -> None:
         "http://127.0.0.1:11434/ollama",
         "127.0.0.1:0",
         "127.1",
+        "[::1",
     ],
 )
 def test_what_is_not_surely_on_this_machine_is_refused_with_the_way_out(value: str) -> None:

@@ -121,7 +121,11 @@ def test_a_value_of_several_lines_ends_where_ollama_ends_it() -> None:
         ("FROM a\nPARAMETER top_p 1e99", "top_p takes a number", "0.5"),
         ("FROM a\nPARAMETER use_mmap yes", "use_mmap takes true or false", "true"),
         ("FROM a\nPARAMETER stop", "m.Modelfile:2: stop takes a text", '"END"'),
-        ('FROM a\nSYSTEM """hi', "m.Modelfile:2: a quote is opened and never closed", '"""'),
+        (
+            'FROM a\nSYSTEM """hi',
+            "m.Modelfile:2: a quote is opened and never closed",
+            "quotes at the end",
+        ),
         ("SYSTEM hi", "m.Modelfile: no FROM line", "FROM embedded:"),
         ("FROM\nSYSTEM hi", "no FROM line", "FROM embedded:"),
         ("", "no FROM line", "FROM embedded:"),

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import Base, Dataset
-from pipeline.conversations import source
 from pipeline.errors import BadInput
 from pipeline.settings import Prepare
+from pipeline.source import source
 from pipeline.stage import Where
 from pipeline.stages import prepare
 from pipeline.stages.prepare import UNTRAINED, part_of

@@ -12,9 +12,10 @@ from unittest.mock import Mock
 
 import pytest
 import real_ollama
+from click.testing import CliRunner
 from made import specialist
 
-from pipeline import modelfile, released
+from pipeline import cli, modelfile, released
 from pipeline import release as releasing
 from pipeline.artifacts import Specialist
 from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
@@ -101,13 +102,13 @@ def test_the_former_one_stays_as_previous(
 FAULTS = [
     ("old", "the chat template differs at 1:\n  trained '{#- This template"),
     ("other render", "differs at"),
-    ("forgets system", "the prompt of test row 1 differs at 8:"),
+    ("forgets system", "the prompt of test row 1 (“"),
     ("says no render", "lacks rendered_template"),
     ("doubles bos", "(a second BOS)"),
     ("counts nothing", "lacks prompt_eval_count"),
     ("says no reason", "lacks done_reason"),
     ("never done", "did not finish its answer"),
-    ("shows markers", "the answer to test row 1 shows <|end|>"),
+    ("shows markers", "”) shows <|end|>"),
     ("other tensors", "has other bytes in the file of Ollama"),
     ("guesses the template", "autodetected template chatml"),
 ]
@@ -129,6 +130,26 @@ def test_whatever_differs_nothing_moves(
     assert caught.value.next_step
     assert ollama.tags() == before
     assert records() == record
+
+
+def test_what_was_removed_in_ollama_is_listed_so_and_collected(
+    made: Specialist, ollama: Ollama, fake: FakeOllama
+) -> None:
+    def told(*arguments: str) -> str:
+        return CliRunner().invoke(cli.main, list(arguments)).output
+
+    release(made, ollama)
+    kept = made.gguf.path
+    assert told("list").splitlines()[-1].endswith("  yes")
+    assert json.loads(told("list", "--json"))[0]["in_ollama"] is True
+    assert "4 stages in use" in told("gc")
+    ollama.delete("tiny:latest")
+    assert told("list").splitlines()[-1].endswith("  removed")
+    assert "tiny was removed from Ollama" in told("gc", "--dry-run")
+    assert records() != []
+    told("gc")
+    assert records() == []
+    assert kept.exists()  # it lies outside the store here
 
 
 def test_an_answer_that_does_not_end_is_no_proof(
@@ -155,7 +176,7 @@ def test_ids_other_than_the_trained_ones_are_no_proof(made: Specialist, ollama: 
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     rows[0]["sequences"][0]["ids"][5] += 1
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ProofFailed, match=r"the trained tokens of test row 1 differs at 5"):
+    with pytest.raises(ProofFailed, match=r"trained tokens of test row 1 \(“.+”\) differs at 5"):
         release(made, ollama)
 
 
@@ -175,14 +196,14 @@ def test_the_proof_has_twenty_conversations_of_rows_and_forms(tmp_path: Path) ->
     few = list(conversations(specialist(tmp_path / "few", rows=2)))
     many = list(conversations(specialist(tmp_path / "many", rows=40)))
     assert len(many) == CONVERSATIONS
-    assert [case.source for case in many[:5]] == [
+    assert [case.source.partition(" (“")[0] for case in many[:5]] == [
         "test row 1",
         "test row 2",
         "test row 3",
         "test row 4",
         "train row 1",
     ]
-    assert [case.source for case in few[:3]] == [
+    assert [case.source.partition(" (“")[0] for case in few[:3]] == [
         "test row 1",
         "test row 2",
         "built-in form: one question",

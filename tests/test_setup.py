@@ -160,7 +160,7 @@ def test_what_is_missing_is_said_before_anything_is_made(
     with pytest.raises(SystemExit) as refused:
         run.main([])
 
-    assert str(refused.value) == "Error: No working C compiler\nsudo apt install build-essential"
+    assert str(refused.value) == "Error: No working C compiler\n  sudo apt install build-essential"
     assert not (machine / "first").exists()
 
 
@@ -381,10 +381,13 @@ def test_a_new_environment_keeps_the_link_to_ollama(
     assert not (venv / "lib").exists()
 
 
-def test_a_wrong_name_is_said_before_anything_is_set_up(
+def test_a_wrong_name_or_row_is_said_before_anything_is_set_up(
     monkeypatch: pytest.MonkeyPatch, machine: Path
 ) -> None:
     plan(monkeypatch, toy(machine, "one"))
+    (machine / "rows.jsonl").write_text("{\n")
+    with pytest.raises(SystemExit, match=r"rows\.jsonl:1: broken JSON at column"):
+        run.main(["--name", "support", "--data", str(machine / "rows.jsonl")])
     with pytest.raises(SystemExit) as ended:
         run.main(["--name", "x-cloud"])
     assert "x-cloud" in str(ended.value)

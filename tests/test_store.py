@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import Base, Dataset
-from pipeline.conversations import Source, source
 from pipeline.errors import BadInput
 from pipeline.settings import Prepare
+from pipeline.source import Source, source
 from pipeline.stages import prepare
 from pipeline.store import Store, Watcher
 
@@ -95,7 +95,7 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base
     job = (
         "import sys; from pipeline.store import Store; from pipeline.stages import prepare;"
         "from pipeline.settings import Prepare; from pipeline.artifacts import Base;"
-        "from pipeline.conversations import Source; from pathlib import Path;"
+        "from pipeline.source import Source; from pathlib import Path;"
         "Store(Path(sys.argv[1])).do(prepare.STAGE, Prepare(system='', skip_long=False),"
         "Base.model_validate_json(sys.argv[2]), Source.model_validate_json(sys.argv[3]))"
     )

@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-from pipeline import places
+from pipeline import conversations, places
 from pipeline.errors import PipelineError
 from pipeline.names import check_name
 from pipeline.setup import kernels, llama, needs, ollama, packages, sources
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="cpu: an unusable GPU does not matter",
     )
     parser.add_argument("--name", help="of the specialist that will be made: checked first")
+    parser.add_argument("--data", type=Path, help="that it will be made of: checked first")
     parser.add_argument(
         "--binary", action="store_true", help="an ollama program is needed, not just a server"
     )
@@ -35,11 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if chosen.name is not None:
             check_name(chosen.name)
+        if chosen.data is not None:
+            conversations.read(chosen.data)
         set_up(chosen.device, chosen.binary)
     except PipelineError as error:
-        sys.exit(f"Error: {error}\n{error.next_step}")
+        sys.exit(error.told())
     except OSError as error:  # a full disk, a folder that may not be written
-        sys.exit(f"Error: {error}\nWhen that is mended, run it again to go on from here.")
+        sys.exit(f"Error: {error}\n  When that is mended, run it again to go on from here.")
     except KeyboardInterrupt:
         print("\nStopped. Run it again to go on from here.", file=sys.stderr)
         sys.exit(130)

@@ -34,10 +34,11 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         ToolFailed: it does not survive the way to a GGUF: the first difference.
     """
     kind = KINDS[reference.kind]
-    source = kind.write(out, reference, where)
+    source = kind.write(out, reference)
     bos, eos = _named_tokens(out)
     template = _template(source.template, reference.name, bos, eos)
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
+    kind.write_weights(out, reference, where)
     kind.write_outline(out, reference, where)
     where.report(Progress(0.95, 1, "comparing tokenizers"))
     words = _words(out, template)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from pipeline.artifacts import Base, Dataset
-from pipeline.conversations import Row, Source
-from pipeline.conversations import source as read_source
+from pipeline.conversations import Row
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.settings import WITHOUT_VALIDATION, Prepare
+from pipeline.source import Source
+from pipeline.source import source as read_source
 from pipeline.stage import Progress, Stage, Where
 from pipeline.template import render, trained_messages
 from pipeline.tools import llamacpp
@@ -94,8 +95,8 @@ def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Wher
         where.say("no row fell to the validation part: fixed epochs")
     if len(rows) < WITHOUT_VALIDATION:
         where.say(
-            f"{len(rows)} rows are too few to hold some back: no validation, fixed epochs"
-            f" (from {WITHOUT_VALIDATION} rows on, a tenth chooses the checkpoint)"
+            f"fewer than {WITHOUT_VALIDATION} rows ({len(rows)}), too few to hold some back to"
+            " choose the checkpoint by: no validation, fixed epochs"
         )
     for part, lines in parts.items():
         text = "".join(f"{line}\n" for _, line in sorted(lines))
@@ -202,7 +203,7 @@ def _checked(row: Row, base: Base, at: str, where: Where) -> Conversation:
     """The conversation without control tokens, in NFC where the tokenizer would make it so."""
     messages = row.messages
     for message in messages:
-        _refuse_control(message["content"], base, f"{at}: a {message['role']} turn")
+        _refuse_control(message["content"], base, f"{at}: the {message['role']} turn")
     if not base.nfc:
         return messages
     normal: Conversation = [

@@ -42,7 +42,7 @@ def address(environ: Mapping[str, str] = os.environ) -> Address:
     """The address that Ollama's own client would dial.
 
     Raises:
-        BadInput: OLLAMA_HOST is another machine, https, has a path or the port 0.
+        BadInput: OLLAMA_HOST is another machine, https, has a path, an open bracket or the port 0.
     """
     value = environ.get("OLLAMA_HOST", "").strip().strip("\"'").strip()
     scheme, found, rest = value.partition("://")
@@ -53,6 +53,8 @@ def address(environ: Mapping[str, str] = os.environ) -> Address:
     hostport, _, path = rest.partition("/")
     if path.strip("/"):
         raise BadInput(f"OLLAMA_HOST={value} has a path: a proxy, not Ollama itself", _WAY_OUT)
+    if hostport.startswith("[") and "]" not in hostport:
+        raise BadInput(f"OLLAMA_HOST={value} opens a bracket and never closes it", _WAY_OUT)
     host, port = _split(hostport, 80 if found else Address.port)
     if port == 0:
         raise BadInput(f"OLLAMA_HOST={value} has the port 0, which nobody can dial", _WAY_OUT)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import Adapter, Base, Dataset
-from pipeline.conversations import source
 from pipeline.device import choose
 from pipeline.settings import Prepare, Tune
+from pipeline.source import source
 from pipeline.stages import prepare, tune
 from pipeline.store import Store
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from pipeline.artifacts import Base
-from pipeline.conversations import source
 from pipeline.settings import Prepare, Tune
+from pipeline.source import source
 from pipeline.stage import Where
 from pipeline.stages import prepare
 from pipeline.store import QUIET

@@ -19,11 +19,11 @@ LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
 AS_THEY_ARE = ("tokenizer.json", "tokenizer.model", "model.safetensors.index.json", *LICENSES)
 
 
-def write(out: Path, reference: Reference, where: Where) -> Source:
-    """Write config, tokenizer and weights (bf16) of a directory to `out`.
+def write(out: Path, reference: Reference) -> Source:
+    """Write config and tokenizer of a directory to `out`.
 
     Raises:
-        BadInput: the directory changed meanwhile, or a weight is not finite.
+        BadInput: the directory changed meanwhile.
     """
     folder = reference.path
     for name in AS_THEY_ARE:
@@ -31,13 +31,22 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
             shutil.copyfile(folder / name, out / name)
     config = checkpoint.check(folder)
     _write_config(folder, out, config)
+    return Source(_template(folder), _license(folder))
+
+
+def write_weights(out: Path, reference: Reference, where: Where) -> None:
+    """Write its weights (bf16) to `out`.
+
+    Raises:
+        BadInput: the directory changed meanwhile, or a weight is not finite.
+    """
+    folder = reference.path
     names = checkpoint.weight_files(folder)
     for i, name in enumerate(names):
         where.report(Progress(0.7 * i / len(names), 1, f"weights to 16 bit: {name}"))
         _write_weights(folder / name, out / name, where)
     if resolve(str(folder), folder).digest != reference.digest:
         raise BadInput(f"{folder} changed while it was read", "Run again when it is at rest.")
-    return Source(_template(folder), _license(folder))
 
 
 def write_outline(out: Path, reference: Reference, where: Where) -> None:

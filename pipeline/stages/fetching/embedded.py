@@ -13,21 +13,29 @@ from pipeline.stages.fetching.source import Source
 from pipeline.tools import converter
 
 
-def write(out: Path, reference: Reference, where: Where) -> Source:
-    """Write config, tokenizer and weights (bf16) of the embedded base to `out`."""
-    import gguf
-
-    reader: Any = gguf.GGUFReader(reference.path)
+def write(out: Path, reference: Reference) -> Source:
+    """Write config and tokenizer of the embedded base to `out`."""
+    reader = _reader(reference)
     gguf_weights.write_config(reader, out)
     gguf_tokenizer.write_tokenizer(reader, out)
-    gguf_weights.write_weights(
-        reader,
-        out,
-        lambda done, of: where.report(Progress(0.3 * done / of, 1, "weights to 16 bit")),
-    )
     found = [reader.get_field(key) for key in ("tokenizer.chat_template", "general.license")]
     template, license = (field.contents() if field else "" for field in found)
     return Source(template, license)
+
+
+def write_weights(out: Path, reference: Reference, where: Where) -> None:
+    """Write its weights (bf16) to `out`."""
+    gguf_weights.write_weights(
+        _reader(reference),
+        out,
+        lambda done, of: where.report(Progress(0.3 * done / of, 1, "weights to 16 bit")),
+    )
+
+
+def _reader(reference: Reference) -> Any:
+    import gguf
+
+    return gguf.GGUFReader(reference.path)
 
 
 def write_outline(out: Path, reference: Reference, where: Where) -> None:
