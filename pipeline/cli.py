@@ -31,9 +31,6 @@ PLACE = {  # what is wrong with the user's disk or folders is no bug of ours
 }
 
 
-IN_OLLAMA = {True: "yes", False: "removed", None: "not running"}
-
-
 class Door(click.Group):
     """Turns our errors into two lines and exit code 1. A bug of ours keeps its trace."""
 
@@ -280,7 +277,7 @@ def list_(as_json: bool) -> None:
     if not found:
         click.echo("No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl")
         return
-    head = ("NAME", "BASE", "DATA", "ROWS", "LOSS", "TYPE", "SIZE", "DATE", "IN OLLAMA")
+    head = ("NAME", "BASE", "DATA", "ROWS", "LOSS", "TYPE", "SIZE", "DATE", "")
     rows = [
         (
             record.name,
@@ -291,7 +288,7 @@ def list_(as_json: bool) -> None:
             record.quantization,
             f"{record.size / 1e6:.0f} MB",
             record.when[:10],
-            IN_OLLAMA[there],
+            "removed from Ollama" if there is False else "",
         )
         for record, there in found
     ]
