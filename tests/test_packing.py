@@ -264,6 +264,22 @@ def test_the_scale_is_that_of_the_module(tiny_base, adapter, tmp_path, config, s
         assert loras[f"{Q}.weight"].scale == scale
 
 
+@pytest.mark.parametrize("kind", ["float16", "bfloat16"])
+def test_an_adapter_in_16_bit_is_the_same_numbers_in_float32(tiny_base, adapter, tmp_path, kind):
+    import torch
+    from safetensors.torch import load_file as load
+    from safetensors.torch import save_file as save
+
+    files = []
+    for dtype in (getattr(torch, kind), torch.float32):
+        folder = shutil.copytree(adapter, tmp_path / str(dtype))
+        (file,) = folder.glob("*.safetensors")
+        rounded = {n: t.to(getattr(torch, kind)).to(dtype) for n, t in load(file).items()}
+        save(rounded, file, metadata={"format": "pt"})
+        files += packed(tiny_base, folder, folder, "Q8_0")
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
 def test_only_what_the_adapter_changes_is_rounded(tiny_base, adapter):
     with opened(tiny_base.weights) as weights, opened_adapter(adapter, weights) as loras:
         merged = Merged(weights, loras)
