@@ -1,5 +1,6 @@
 """What every test gets: a store of its own, and the tiny base on request."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,13 @@ from tiny import tiny_base_directory
 
 from pipeline import places
 from pipeline.artifacts import Base
+
+
+def pytest_unconfigure() -> None:
+    """Close what llama_cpp leaves open, which would be the last words of every run."""
+    if module := sys.modules.get("llama_cpp._utils"):
+        module.outnull_file.close()
+        module.errnull_file.close()
 
 
 @pytest.fixture(autouse=True)
