@@ -101,7 +101,7 @@ def settings(
         ),
         tune=Tune(
             epochs=tune.epochs or _epochs(statistics.rows, batch),
-            learning_rate=tune.learning_rate or _learning_rate(reference.parameters),
+            learning_rate=tune.learning_rate or _learning_rate(reference.parameters, batch),
             rank=rank,
             alpha=tune.alpha or rank,
             batch=batch,
@@ -128,9 +128,13 @@ def _epochs(rows: int, batch: int) -> int:
     return min(10, max(2, round(50 / steps_a_pass)))
 
 
-def _learning_rate(parameters: int) -> float:
-    """1e-3 at 135 million parameters, falling with the cube root of the size, 2e-4 at least."""
-    return float(f"{max(2e-4, 1e-3 * min(1.0, (135e6 / parameters)) ** (1 / 3)):.1e}")
+def _learning_rate(parameters: int, batch: int) -> float:
+    """1e-3 at 135 million parameters, falling with the cube root of the size, 2e-4 at least.
+
+    That is for batches of 4 and fewer; it grows with the batch up to twice that, at 8.
+    """
+    rate = max(2e-4, 1e-3 * min(1.0, 135e6 / parameters) ** (1 / 3))
+    return float(f"{rate * min(2.0, max(1.0, batch / 4)):.1e}")
 
 
 def _load(

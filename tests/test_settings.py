@@ -48,6 +48,14 @@ def test_a_bigger_base_learns_more_slowly(tmp_path: Path) -> None:
     assert 1e-4 <= rates[-1] <= rates[0] <= 2e-3
 
 
+def test_larger_steps_are_taken_faster_up_to_twice(tmp_path: Path) -> None:
+    def rate(batch: int) -> float:
+        wish = read(tmp_path, f"tune.batch={batch}")
+        return settings(wish, rows(200), base(135_000_000)).tune.learning_rate
+
+    assert [rate(batch) for batch in (1, 4, 6, 8, 64)] == [1e-3, 1e-3, 1.5e-3, 2e-3, 2e-3]
+
+
 def test_small_models_keep_eight_bits(tmp_path: Path) -> None:
     def chosen(size: int) -> str:
         return settings(read(tmp_path), rows(200), base(size)).pack.quantization
