@@ -59,7 +59,7 @@ def main() -> None:
     from pipeline import spec
     from pipeline.reference import resolve
     from pipeline.settings import settings
-    from pipeline.source import source as read_source
+    from pipeline.source import read_source
     from pipeline.stages import fetch, prepare
     from pipeline.store import Store
     from pipeline.template import trained_messages

@@ -142,7 +142,7 @@ def make(
     from pipeline import device as device_
     from pipeline import plan as planning
     from pipeline import release, spec
-    from pipeline.source import source as read_source
+    from pipeline.source import read_source
     from pipeline.specialist import build, check
     from pipeline.stage import Where
     from pipeline.store import Store
@@ -207,7 +207,7 @@ def plan(
     from pipeline import device as device_
     from pipeline import plan as planning
     from pipeline import spec
-    from pipeline.source import source as read_source
+    from pipeline.source import read_source
     from pipeline.specialist import check
     from pipeline.store import Store
     from pipeline.view import plan_text

@@ -33,7 +33,7 @@ class Source(BaseModel):
     statistics: Statistics
 
 
-def source(path: Path) -> tuple[Source, list[Row]]:
+def read_source(path: Path) -> tuple[Source, list[Row]]:
     """The checked file as a value, with its rows.
 
     Raises:

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.conversations import read
 from pipeline.errors import BadInput
-from pipeline.source import source
+from pipeline.source import read_source
 
 GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Day"}]}'
 
@@ -81,9 +81,9 @@ def test_white_space_and_order_do_not_make_another_source(tmp_path: Path) -> Non
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     one.write_text(f"{GOOD}\n{other}\n")
     two.write_text(f"\n{other}\n{GOOD.replace(', ', ',')}\n")
-    assert source(one)[0].digest == source(two)[0].digest
+    assert read_source(one)[0].digest == read_source(two)[0].digest
     two.write_text(f"{other}\n{GOOD.replace('Day', 'Night')}\n")
-    assert source(one)[0].digest != source(two)[0].digest
+    assert read_source(one)[0].digest != read_source(two)[0].digest
 
 
 def test_a_number_of_thousands_of_digits_is_an_error_with_its_line(tmp_path):

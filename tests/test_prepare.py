@@ -8,7 +8,7 @@ import pytest
 from pipeline.artifacts import Base, Dataset
 from pipeline.errors import BadInput
 from pipeline.settings import Prepare
-from pipeline.source import source
+from pipeline.source import read_source
 from pipeline.stage import Where
 from pipeline.stages import prepare
 from pipeline.stages.prepare import UNTRAINED, part_of
@@ -35,7 +35,7 @@ def prepared(
     out = folder / "out"
     out.mkdir(exist_ok=True)
     settings = Prepare(system=system, skip_long=more.get("skip_long", False))
-    return prepare.run(out, settings, base, source(written(folder, *rows))[0], where=Where())
+    return prepare.run(out, settings, base, read_source(written(folder, *rows))[0], where=Where())
 
 
 def only(data: Dataset) -> dict:
@@ -151,7 +151,7 @@ def test_a_row_longer_than_the_context_is_refused_or_skipped_by_name(
         out,
         Prepare(system="", skip_long=True),
         short,
-        source(written(tmp_path, *rows))[0],
+        read_source(written(tmp_path, *rows))[0],
         where=Where(say=said.append),
     )
     assert data.rows == 1
@@ -186,7 +186,7 @@ def test_a_file_that_changes_in_between_is_not_filed_under_its_old_key(
     tmp_path: Path, smallest_base: Base
 ) -> None:
     path = written(tmp_path, ask("Hello", "Day"))
-    before = source(path)[0]
+    before = read_source(path)[0]
     written(tmp_path, ask("Hello", "Day"), ask("Hi", "Night"))
     out = tmp_path / "out"
     out.mkdir()

@@ -174,6 +174,7 @@ def test_what_a_finished_step_needed_is_not_asked_again(
     old = toy(machine, "old")
     plan(monkeypatch, Step("old", old.done, old.run, 1, needs=(nothing,)), toy(machine, "new"))
     run.set_up("auto", False)
+    assert (machine / "new").exists()
 
 
 def test_without_ollama_one_is_built_with_its_helpers() -> None:
@@ -388,6 +389,7 @@ def test_a_wrong_name_or_row_is_said_before_anything_is_set_up(
     (machine / "rows.jsonl").write_text("{\n")
     with pytest.raises(SystemExit, match=r"rows\.jsonl:1: broken JSON at column"):
         run.main(["--name", "support", "--data", str(machine / "rows.jsonl")])
+    assert not (machine / "one").exists()
     with pytest.raises(SystemExit) as ended:
         run.main(["--name", "x-cloud"])
     assert "x-cloud" in str(ended.value)

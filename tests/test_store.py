@@ -12,7 +12,7 @@ import pytest
 from pipeline.artifacts import Base, Dataset
 from pipeline.errors import BadInput
 from pipeline.settings import Prepare
-from pipeline.source import Source, source
+from pipeline.source import Source, read_source
 from pipeline.stages import prepare
 from pipeline.store import Store, Watcher
 
@@ -30,7 +30,7 @@ def written(path: Path, count: int, answer: str = "Yes") -> Source:
         for n in range(count)
     ]
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in turns))
-    return source(path)[0]
+    return read_source(path)[0]
 
 
 def test_what_was_made_is_found_again(tmp_path: Path, smallest_base: Base, rows: Source) -> None:

@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="cpu: an unusable GPU does not matter",
     )
     parser.add_argument("--name", help="of the specialist that will be made: checked first")
-    parser.add_argument("--data", type=Path, help="that it will be made of: checked first")
+    parser.add_argument(
+        "--data", type=Path, help="that it will be made of: read before a long set-up"
+    )
     parser.add_argument(
         "--binary", action="store_true", help="an ollama program is needed, not just a server"
     )
@@ -37,9 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         if chosen.name is not None:
             check_name(chosen.name)
-        if chosen.data is not None:
-            conversations.read(chosen.data)
-        set_up(chosen.device, chosen.binary)
+        set_up(chosen.device, chosen.binary, chosen.data)
     except PipelineError as error:
         sys.exit(error.told())
     except OSError as error:  # a full disk, a folder that may not be written
@@ -49,15 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def set_up(device: str, binary: bool) -> None:
+def set_up(device: str, binary: bool, data: Path | None = None) -> None:
     """Make what is missing.
 
+    Args:
+        data: what will be trained on; read only where something is missing, for the training reads
+            it too.
+
     Raises:
+        BadInput: the data cannot be learned, before anything is made.
         Missing: something that only the user can add, before anything is made.
         ToolFailed: a program failed; the next run goes on from there.
     """
     if not _missing(device, binary):
         return
+    if data is not None:
+        conversations.read(data)
     with _alone() as lock:
         steps = _missing(device, binary)  # another set-up may have made it meanwhile
         if steps:

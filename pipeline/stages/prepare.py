@@ -21,8 +21,7 @@ from pipeline.artifacts import Base, Dataset
 from pipeline.conversations import Row
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.settings import WITHOUT_VALIDATION, Prepare
-from pipeline.source import Source
-from pipeline.source import source as read_source
+from pipeline.source import Source, read_source
 from pipeline.stage import Progress, Stage, Where
 from pipeline.template import render, trained_messages
 from pipeline.tools import llamacpp

@@ -14,7 +14,7 @@ import pytest
 from pipeline.artifacts import Adapter, Base, Dataset
 from pipeline.device import choose
 from pipeline.settings import Prepare, Tune
-from pipeline.source import source
+from pipeline.source import read_source
 from pipeline.stages import prepare, tune
 from pipeline.store import Store
 
@@ -35,7 +35,7 @@ def data(tmp_path: Path, tiny_base: Base) -> Dataset:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
     settings = Prepare(system="", skip_long=False)
-    return Store(tmp_path).do(prepare.STAGE, settings, tiny_base, source(path)[0])
+    return Store(tmp_path).do(prepare.STAGE, settings, tiny_base, read_source(path)[0])
 
 
 def trained(folder: Path, settings: Tune, base: Base, data: Dataset) -> Adapter:

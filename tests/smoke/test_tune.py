@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.artifacts import Base
 from pipeline.settings import Prepare, Tune
-from pipeline.source import source
+from pipeline.source import read_source
 from pipeline.stage import Where
 from pipeline.stages import prepare
 from pipeline.store import QUIET
@@ -45,7 +45,7 @@ def found(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         folder / "data",
         Prepare(system="", skip_long=False),
         tiny_base,
-        source(folder / "rows.jsonl")[0],
+        read_source(folder / "rows.jsonl")[0],
         where=Where(),
     )
     for name, value in (("base", tiny_base), ("data", data), ("settings", SETTINGS)):

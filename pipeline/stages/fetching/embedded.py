@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.tools import converter
 
 def write(out: Path, reference: Reference) -> Source:
     """Write config and tokenizer of the embedded base to `out`."""
-    reader = _reader(reference)
+    reader = _reader(reference.path)
     gguf_weights.write_config(reader, out)
     gguf_tokenizer.write_tokenizer(reader, out)
     found = [reader.get_field(key) for key in ("tokenizer.chat_template", "general.license")]
@@ -26,16 +27,18 @@ def write(out: Path, reference: Reference) -> Source:
 def write_weights(out: Path, reference: Reference, where: Where) -> None:
     """Write its weights (bf16) to `out`."""
     gguf_weights.write_weights(
-        _reader(reference),
+        _reader(reference.path),
         out,
         lambda done, of: where.report(Progress(0.3 * done / of, 1, "weights to 16 bit")),
     )
 
 
-def _reader(reference: Reference) -> Any:
+@lru_cache(maxsize=1)
+def _reader(path: Path) -> Any:
+    """Read once: its lists of tokens take two seconds."""
     import gguf
 
-    return gguf.GGUFReader(reference.path)
+    return gguf.GGUFReader(path)
 
 
 def write_outline(out: Path, reference: Reference, where: Where) -> None:
