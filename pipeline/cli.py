@@ -164,12 +164,14 @@ def make(
             store = Store(device=chosen.device, watcher=watcher(shown))
             ahead = planning.plan(asked, source, store, chosen.memory)
             if ahead.seconds:
-                capable(ollama)
+                capable(ollama, asked.parameters)
                 shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
             made = build(asked, source, store, chosen.memory)
             if release.already_released(made, ollama):
                 shown.done("release", "ready")
             else:
+                if not ahead.seconds:
+                    capable(ollama, asked.parameters)
                 shown.start("release")
                 where = Where(
                     threads=store.threads,

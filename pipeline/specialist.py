@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline import modelfile
 from pipeline.artifacts import Specialist
+from pipeline.parameters import check_answers
 from pipeline.reference import resolve
 from pipeline.settings import settings
 from pipeline.source import Source
@@ -35,6 +36,7 @@ def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None
     chosen = settings(spec, source.statistics, reference, gpu_bytes)
     base = store.do(fetch.STAGE, chosen.fetch, reference)
     data = store.do(prepare.STAGE, chosen.prepare, base, source)
+    check_answers(spec.parameters, data.longest_answer, data.answers)
     asked = spec.parameters.get("num_ctx")
     context = modelfile.context_length(
         data.longest, base.context, asked if isinstance(asked, int) else None
