@@ -28,6 +28,7 @@ from pipeline.device import visible
 from pipeline.errors import PipelineError, ToolFailed
 from pipeline.stage import Progress, Stage
 from pipeline.tools.children import tied
+from pipeline.tools.cores import cores
 from pipeline.values import canonical, read_json
 
 A = TypeVar("A", bound=Artifact)
@@ -75,7 +76,7 @@ class Store:
     ) -> None:
         self.root = (root or places.home()) / "stages"
         self.device = device
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or cores()
         self.watcher = watcher or Watcher()
 
     def path(self, stage: Stage[A], key: str) -> Path:
