@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.errors import ToolFailed
 from pipeline.settings import Tune
+from pipeline.stage import Where
 from pipeline.stages import tune
 from pipeline.stages.tuning import batches, neighbours
 from pipeline.stages.tuning.callbacks import OVERFLOWS, stop_at_nan
@@ -187,6 +188,18 @@ def test_a_gpu_that_is_full_while_the_base_is_loaded_is_said_too(monkeypatch, tm
     monkeypatch.setattr(tune, "_model", full)
     with pytest.raises(ToolFailed, match="memory is full"):
         tune.run(tmp_path, SETTINGS, None, None, where=None)
+
+
+def test_a_gpu_that_only_emulates_bfloat16_computes_in_float16(monkeypatch) -> None:
+    import torch
+
+    def turing(including_emulation: bool = True) -> bool:
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", turing)
+    assert tune._arithmetic(Where(device="cuda")) == torch.float16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert tune._arithmetic(Where(device="cuda")) == torch.bfloat16
 
 
 # as many threads as others leave cores
