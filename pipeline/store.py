@@ -43,7 +43,7 @@ QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent, 
     "WANDB_DISABLED": "true",
     "TRACKIO_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "GOMP_SPINCOUNT": "20000",  # waiting longer is ruinous on a busy machine, not at all is slow
+    "GOMP_SPINCOUNT": "20000",  # longer is ruinous on a busy machine, less is slow on a quiet one
     "PYTHONUTF8": "1",
     "SPECIALIST_STAGE": "1",  # llama.cpp's warnings go to the stage's log
     "PYTHONDONTWRITEBYTECODE": "",  # compiling the libraries takes longer than all else of a start
