@@ -18,7 +18,7 @@ from pipeline.stages.tuning import batches, neighbours
 from pipeline.stages.tuning.callbacks import OVERFLOWS, stop_at_nan
 
 SETTINGS = Tune(epochs=1, learning_rate=1e-3, rank=8, alpha=8, batch=8, load="16-bit", seed=0)
-foreign = pytest.mark.filterwarnings("default")  # transformers imports what warns
+foreign = pytest.mark.filterwarnings("ignore")  # transformers imports what warns
 
 
 def batch(*lengths: int) -> batches.Batch:
