@@ -25,15 +25,10 @@ class Device:
 
 
 def visible(device: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What CUDA may see: nothing on the CPU, else the one card whose memory `choose` looked at."""
+    """What CUDA may see: nothing on the CPU, else the one card that `choose` looked at."""
     if device == "cpu":
         return {"CUDA_VISIBLE_DEVICES": ""}
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": _card(environ)}
-
-
-def _card(environ: Mapping[str, str]) -> str:
-    """The first card that the user lets CUDA see, as nvidia-smi names it; '' for none."""
-    return environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu.card(environ)}
 
 
 def choose(wanted: str) -> Device:
@@ -42,7 +37,7 @@ def choose(wanted: str) -> Device:
     Raises:
         Missing: a GPU that is absent, or present and unusable.
     """
-    present = gpu.present() and _card(os.environ) not in ("", "-1")
+    present = gpu.present() and gpu.card() != ""
     if wanted == "cpu" or (wanted == "auto" and not present):
         return Device("cpu", None)
     if not present:
@@ -57,7 +52,7 @@ def _memory() -> int:
     smi = shutil.which("nvidia-smi") or shutil.which("nvidia-smi", path="/usr/lib/wsl/lib")
     if not smi:
         raise ToolFailed("nvidia-smi is missing", "Install the driver's tools, or --device cpu.")
-    query = [smi, "-i", _card(os.environ), "--query-gpu=memory.total"]
+    query = [smi, "-i", gpu.card(), "--query-gpu=memory.total"]
     query += ["--format=csv,noheader,nounits"]
     run = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     first = run.stdout.partition("\n")[0].strip()

@@ -19,7 +19,7 @@ from pipeline.spec import Spec
 
 CHARACTERS_PER_TOKEN = 4  # of English; only sizes and times are estimated with it
 WITHOUT_VALIDATION = 40  # rows; below, a tenth of them would say nothing
-STEP_TOKENS = 8192  # a step of a small model then stays within some gigabytes
+STEP_TOKENS = 8192  # of a pass through the model: a small one then stays within some gigabytes
 FEW = 250  # rows; below, smaller batches make more steps of them
 BILLION = 1_000_000_000
 
@@ -113,7 +113,11 @@ def settings(
 
 
 def _batch(statistics: Statistics) -> int:
-    """8 rows a step, 4 of few, and fewer where they are long: at most 8,192 tokens a step."""
+    """8 rows a step, 4 of few, and fewer where they are long: about 8,192 tokens a step.
+
+    By the mean row, at English's four characters a token. Where a step has more, longer rows or
+    another script, `tune` takes it in several passes (stages/tuning/batches.py).
+    """
     tokens_a_row = max(1, statistics.characters / CHARACTERS_PER_TOKEN / statistics.rows)
     return max(1, min(4 if statistics.rows < FEW else 8, int(STEP_TOKENS / tokens_a_row)))
 

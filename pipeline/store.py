@@ -28,6 +28,7 @@ from pipeline.device import visible
 from pipeline.errors import PipelineError, ToolFailed
 from pipeline.stage import Progress, Stage
 from pipeline.tools.children import tied
+from pipeline.tools.cores import cores
 from pipeline.values import canonical, read_json
 
 A = TypeVar("A", bound=Artifact)
@@ -42,7 +43,7 @@ QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent, 
     "WANDB_DISABLED": "true",
     "TRACKIO_DISABLE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "GOMP_SPINCOUNT": "20000",  # waiting longer is ruinous on a busy machine, not at all is slow
+    "GOMP_SPINCOUNT": "20000",  # longer is ruinous on a busy machine, less is slow on a quiet one
     "PYTHONUTF8": "1",
     "SPECIALIST_STAGE": "1",  # llama.cpp's warnings go to the stage's log
     "PYTHONDONTWRITEBYTECODE": "",  # compiling the libraries takes longer than all else of a start
@@ -75,7 +76,7 @@ class Store:
     ) -> None:
         self.root = (root or places.home()) / "stages"
         self.device = device
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or cores()
         self.watcher = watcher or Watcher()
 
     def path(self, stage: Stage[A], key: str) -> Path:

@@ -2,9 +2,11 @@
 
 import json
 import math
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +23,14 @@ from pipeline.reference import resolve
 from pipeline.settings import Fetch
 from pipeline.stage import Progress, Where
 from pipeline.stages import fetch
-from pipeline.stages.fetching import agree, directory, gguf_tokenizer, gguf_weights, vocabulary
+from pipeline.stages.fetching import (
+    agree,
+    bf16,
+    directory,
+    gguf_tokenizer,
+    gguf_weights,
+    vocabulary,
+)
 from pipeline.stages.fetching.frozen import FOLD, MENTIONED, TALKS, freeze
 from pipeline.template import render, render_text
 from pipeline.tools import converter, llamacpp, outline
@@ -32,6 +41,8 @@ CHATML = (
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 
+
+PROJECT = Path(__file__).parent.parent
 
 foreign = pytest.mark.filterwarnings("default")  # transformers imports what warns
 
@@ -94,13 +105,80 @@ def test_weights_in_bf16_are_kept_byte_for_byte(tiny_base, tmp_path):
     assert source.read_bytes() == target.read_bytes()
 
 
-def test_a_weight_that_is_no_number_is_refused_by_name(tmp_path):
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf])
+def test_a_weight_that_is_no_number_is_refused_by_name_in_every_dtype(dtype, broken, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    source, kind = tmp_path / "bad.safetensors", getattr(torch, dtype)
+    last = torch.zeros(3, 5, dtype=kind)
+    last[2, 4] = broken
+    save_file({"fine": torch.ones(4, dtype=kind), "model.broken": last}, source)
+    with pytest.raises(BadInput, match=r"bad.safetensors: model.broken holds NaN or infinity"):
+        directory._write_weights(source, tmp_path / "out.safetensors", Where())
+
+
+def test_a_number_too_large_for_bf16_is_refused_as_infinity(tmp_path):
     from safetensors.numpy import save_file
 
-    source = tmp_path / "bad.safetensors"
-    save_file({"fine": np.ones(4, np.float16), "broken": np.array([np.nan], np.float32)}, source)
-    with pytest.raises(BadInput, match="broken holds NaN"):
+    source = tmp_path / "large.safetensors"
+    save_file({"large": np.array([3.4e38], np.float32)}, source)
+    with pytest.raises(BadInput, match="large holds NaN or infinity"):
         directory._write_weights(source, tmp_path / "out.safetensors", Where())
+
+
+def test_weights_in_blocks_make_the_bytes_that_safetensors_writes_at_once(tmp_path, monkeypatch):
+    import torch
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(bf16, "BLOCK", 7)  # several blocks a tensor, none of them even
+    torch.manual_seed(0)
+    weights = {
+        "z.matrix": torch.randn(9, 3),
+        "a.matrix": torch.randn(5, 2, 3, dtype=torch.float16),
+        "model.vector": torch.randn(17).to(torch.bfloat16),
+        'odd "näme"': torch.randn(2, 11),
+        "scalar": torch.tensor(0.5),
+        "empty": torch.zeros(0, 4),
+    }
+    save_file(weights, tmp_path / "source.safetensors", metadata={"format": "pt"})
+    counted: list[int] = []
+    directory._write_weights(
+        tmp_path / "source.safetensors", tmp_path / "made.safetensors", Where(), counted.append
+    )
+    rounded = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+    save_file(rounded, tmp_path / "wanted.safetensors", metadata={"format": "pt"})
+    made, wanted = (tmp_path / f"{n}.safetensors" for n in ("made", "wanted"))
+    assert made.read_bytes() == wanted.read_bytes()
+    assert sum(counted) == sum(weight.numel() for weight in weights.values())
+
+
+def test_a_shard_is_never_in_memory_as_a_whole(tmp_path):
+    source, tensor = tmp_path / "shard.safetensors", 16 << 20
+    header = {
+        f"w{i}": {
+            "dtype": "F16",
+            "shape": [2048, 4096],
+            "data_offsets": [i * tensor, (i + 1) * tensor],
+        }
+        for i in range(10)
+    }
+    text = json.dumps(header).encode()
+    source.write_bytes(len(text).to_bytes(8, "little") + text)
+    os.truncate(source, 8 + len(text) + 10 * tensor)  # 160 MiB of zeros
+    job = (
+        "import resource, sys, torch; from pathlib import Path\n"
+        "from pipeline.stage import Where; from pipeline.stages.fetching import directory\n"
+        "source = Path(sys.argv[1]); peak = lambda: resource.getrusage(0).ru_maxrss >> 10\n"
+        "before = peak()\n"
+        "directory._write_weights(source, source.with_name('out.safetensors'), Where())\n"
+        "print(peak() - before)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", job, str(source)], check=True, cwd=PROJECT, capture_output=True
+    )
+    assert int(run.stdout) < 80, "MiB"
 
 
 def test_a_directory_that_changes_while_it_is_read_is_refused(tmp_path):

@@ -4,10 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import device
+from pipeline.errors import Missing
 from pipeline.tools import gpu
 
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build\nGCC version: 12"
 CLOSED = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Thu Feb  1 00:00:00 UTC 2024\n"
+
+
+@pytest.fixture(autouse=True)
+def all_cards_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
 @pytest.fixture
@@ -90,3 +97,51 @@ def test_wsl_shows_its_device_by_windows_tools(tmp_path: Path, no_smi: None) -> 
     tool.chmod(0o755)
     assert gpu.present(tmp_path)
     assert "566.36 is too old" in gpu.unusable(tmp_path)
+
+
+CARDS = """#!/bin/sh
+case "$2 $3" in
+"0 --query-gpu=memory.total") echo 4096 ;;
+"1 --query-gpu=memory.total") echo 24576 ;;
+"0 --query-gpu=name"*) echo "Tesla V100-SXM2-16GB, 580.95.05, 7.0" ;;
+"1 --query-gpu=name"*) echo "NVIDIA RTX A5000, 580.95.05, 8.6" ;;
+*) exit 6 ;;
+esac
+"""
+
+
+@pytest.fixture
+def two_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An old card and a new one."""
+    path = tmp_path / "bin" / "nvidia-smi"
+    path.parent.mkdir()
+    path.write_text(CARDS)
+    path.chmod(0o755)
+    machine(tmp_path, dev__nvidia0="", dev__nvidia1="")
+    monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
+    monkeypatch.setattr(gpu, "present", lambda root=tmp_path: True)
+    return str(path)
+
+
+def test_the_card_that_is_judged_is_the_one_that_is_used(
+    two_cards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "V100" in gpu.unusable(smi=two_cards)
+    with pytest.raises(Missing, match="V100"):
+        device.choose("auto")
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    assert gpu.unusable(smi=two_cards) == ""
+    assert device.choose("auto") == device.Device("cuda", 24576 << 20)
+    assert device.visible("cuda")["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", "-1,0"])
+def test_cards_that_the_user_hides_from_cuda_are_not_judged(
+    two_cards: str, monkeypatch: pytest.MonkeyPatch, hidden: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert gpu.unusable(smi=two_cards) == ""
+    assert device.choose("auto") == device.Device("cpu", None)
+    with pytest.raises(Missing):
+        device.choose("cuda")

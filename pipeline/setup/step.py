@@ -13,9 +13,10 @@ from pipeline import places
 from pipeline.errors import ToolFailed
 from pipeline.setup.progress import Progress
 from pipeline.tools.children import tied
+from pipeline.tools.cores import cores
 
 _ERROR = r"(?i)\berror:|\bcmake error\b|\bfatal\b|no solution"
-CORES = len(os.sched_getaffinity(0))
+CORES = cores()
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ Asks the kernel and nvidia-smi, never torch: it must answer before anything is i
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 DRIVER = 580  # the least for CUDA 13, which torch 2.13 is built with (CUDA release notes)
@@ -15,15 +17,25 @@ CAPABILITY = 7.5  # CUDA 13 has dropped what is older than Turing
 _WSL = Path("/usr/lib/wsl/lib")  # WSL2 has no /dev/nvidia*; Windows' driver puts its tools here
 
 
+def card(environ: Mapping[str, str] = os.environ) -> str:
+    """The one card that is used, as nvidia-smi names it; '' where the user lets CUDA see none.
+
+    It is the first of CUDA_VISIBLE_DEVICES: this one is judged, its memory decides what fits, and
+    CUDA is shown no other.
+    """
+    first = environ.get("CUDA_VISIBLE_DEVICES", "0").partition(",")[0].strip()
+    return "" if first == "-1" else first
+
+
 def unusable(root: Path = Path("/"), smi: str | None = None) -> str:
-    """Why the NVIDIA device of this machine cannot be used; empty if it can, or if there is none.
+    """Why the `card` cannot be used; empty if it can, or if there is none.
 
     Args:
         root: where /dev, /proc and /sys begin.
         smi: the nvidia-smi to ask; the machine's own if not given.
     """
     smi = smi or _smi(root)
-    if not present(root):
+    if not present(root) or not card():
         return ""
     told = _ask(smi) if smi else ""
     if not told:  # nvidia-smi may be missing in a container; the kernel module still has a version
@@ -63,8 +75,9 @@ def _smi(root: Path) -> str | None:
 
 
 def _ask(smi: str) -> str:
-    """`name, driver, compute capability` of the first device; empty if it does not know."""
-    query = [smi, "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
+    """`name, driver, compute capability` of the card; empty if it does not know."""
+    query = [smi, "-i", card(), "--query-gpu=name,driver_version,compute_cap"]
+    query += ["--format=csv,noheader"]
     try:
         run = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from pipeline import checkpoint
 from pipeline.errors import BadInput
 from pipeline.reference import Reference, resolve
 from pipeline.stage import Progress, Where
+from pipeline.stages.fetching import bf16
 from pipeline.stages.fetching.source import Source
+from pipeline.stages.packing.weights import opened
 from pipeline.tools import converter
 from pipeline.values import write_json
 
@@ -41,10 +45,16 @@ def write_weights(out: Path, reference: Reference, where: Where) -> None:
         BadInput: the directory changed meanwhile, or a weight is not finite.
     """
     folder = reference.path
-    names = checkpoint.weight_files(folder)
-    for i, name in enumerate(names):
-        where.report(Progress(0.7 * i / len(names), 1, f"weights to 16 bit: {name}"))
-        _write_weights(folder / name, out / name, where)
+    done = 0
+
+    def told(name: str, weights: int) -> None:
+        nonlocal done
+        done += weights
+        share = min(1.0, done / reference.parameters)
+        where.report(Progress(0.7 * share, 1, f"weights to 16 bit: {name}"))
+
+    for name in checkpoint.weight_files(folder):
+        _write_weights(folder / name, out / name, where, partial(told, name))
     if resolve(str(folder), folder).digest != reference.digest:
         raise BadInput(f"{folder} changed while it was read", "Run again when it is at rest.")
 
@@ -69,7 +79,9 @@ def _write_config(folder: Path, out: Path, config: dict[str, Any]) -> None:
     write_json(out / "generation_config.json", ids)
 
 
-def _write_weights(source: Path, target: Path, where: Where) -> None:
+def _write_weights(
+    source: Path, target: Path, where: Where, told: Callable[[int], None] = lambda weights: None
+) -> None:
     """One dtype from here on: bf16. Training, merging and conversion then never round again.
 
     float32 loses 16 bits and float16 three, both less than any quantization does; in return nothing
@@ -78,19 +90,18 @@ def _write_weights(source: Path, target: Path, where: Where) -> None:
     kinds = {tensor["dtype"] for tensor in checkpoint.header(source).values()}
     if kinds == {"BF16"}:
         shutil.copyfile(source, target)
+        bf16.check(target, told, source)  # the copy: the source may change meanwhile
         return
-    import torch
-    from safetensors import safe_open
-    from safetensors.torch import save_file
-
     where.say(f"{source.name}: weights in {', '.join(sorted(kinds - {'BF16'}))} are kept in bf16")
-    weights = {}
-    with safe_open(str(source), framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 (no mapping)
-            weights[name] = file.get_tensor(name).to(torch.bfloat16)
-            if not bool(torch.isfinite(weights[name]).all()):
-                raise BadInput(f"{source}: {name} holds NaN or infinity", "Get the file again.")
-    save_file(weights, target, metadata={"format": "pt"})
+    with opened([source]) as weights:
+
+        def blocks(name: str) -> Iterator[Any]:
+            for block in bf16.stored(weights, name):
+                yield block
+                told(block.numel())
+
+        shapes = {name: tensor.shape for name, tensor in weights.tensors.items()}
+        bf16.write(target, shapes, blocks, source)
 
 
 def _template(folder: Path) -> str:

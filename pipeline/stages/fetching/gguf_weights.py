@@ -7,11 +7,13 @@ weights, where the loader of transformers takes twenty to forty.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import BadInput, ToolFailed
+from pipeline.errors import BadInput
+from pipeline.stages.fetching import bf16
 from pipeline.values import write_json
 
 if TYPE_CHECKING:
@@ -45,27 +47,27 @@ def write_weights(reader: Any, out: Path, report: Callable[[int, int], None]) ->
         report: called with the number of tensors done and of all.
 
     Raises:
-        BadInput: a tensor that a Llama does not have.
-        ToolFailed: a weight is not finite.
+        BadInput: a tensor that a Llama does not have, or a weight that is not finite.
     """
-    import torch
-    from gguf.quants import dequantize
-    from safetensors.torch import save_file
-
     heads, key_heads = (
         int(value(reader, f"attention.{n}")) for n in ("head_count", "head_count_kv")
     )
-    weights = {}
-    for i, tensor in enumerate(reader.tensors):
+    tensors = {hugging_face_name(tensor.name): tensor for tensor in reader.tensors}
+    shapes = {name: tuple(int(n) for n in reversed(t.shape)) for name, t in tensors.items()}
+    done = itertools.count(1)
+
+    def blocks(name: str) -> Iterator[Any]:
+        import torch
+        from gguf.quants import dequantize
+
+        tensor = tensors[name]
         plain = dequantize(tensor.data, tensor.tensor_type)
         if tensor.name.endswith(("attn_q.weight", "attn_k.weight")):
             plain = unpermuted(plain, heads if "attn_q" in tensor.name else key_heads)
-        weight = torch.from_numpy(plain.copy()).to(torch.bfloat16)
-        if not bool(torch.isfinite(weight).all()):
-            raise ToolFailed(f"{tensor.name} of the base holds NaN or infinity")
-        weights[hugging_face_name(tensor.name)] = weight.contiguous()
-        report(i + 1, len(reader.tensors))
-    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+        yield torch.from_numpy(plain.copy())
+        report(next(done), len(tensors))
+
+    bf16.write(out / "model.safetensors", shapes, blocks, "the base's GGUF")
 
 
 def hugging_face_name(name: str) -> str:
