@@ -140,7 +140,8 @@ def test_sampling_settings_and_former_paths_of_the_base_are_left_behind(tmp_path
     config = json.loads((folder / "config.json").read_text())
     (folder / "generation_config.json").write_text('{"eos_token_id": 5, "temperature": 0.6}')
     (folder / "tokenizer_config.json").write_text('{"chat_template": "other", "eos_token": "a"}')
-    directory._write_config(folder, out, config | {"_name_or_path": "/a/b", "torch_dtype": "f"})
+    config |= {"_name_or_path": "/a/b", "torch_dtype": "f"}
+    directory._write_config(folder, out, config, Where())
     assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": 5}
     assert json.loads((out / "tokenizer_config.json").read_text()) == {"eos_token": "a"}
     kept = json.loads((out / "config.json").read_text())
