@@ -370,6 +370,20 @@ def test_an_index_that_is_not_used_is_not_copied(base, tmp_path):
     assert not (tmp_path / "out" / checkpoint.INDEX).exists()
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[]", b"\xff", DEEP.encode(), b'{"model": {"type": "BPE", "vocab": 5}}'],
+)
+def test_a_tokenizer_that_is_none_is_refused_before_anything_is_made(base, tmp_path, content):
+    from pipeline.reference import resolve
+
+    (base / "tokenizer.json").write_bytes(content)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadInput, match=r"tokenizer\.json is damaged or no tokenizer") as caught:
+        directory.write(tmp_path / "out", resolve(str(base), Path("/")), Where())
+    assert two_lines(caught.value)
+
+
 def test_the_folder_of_an_adapter_is_no_base_and_says_how_it_becomes_one(base):
     (base / "model.safetensors").rename(base / "adapter_model.safetensors")
     change(base / "adapter_config.json", base_model_name_or_path="meta/Llama-3.2-1B")

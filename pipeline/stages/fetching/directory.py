@@ -12,6 +12,7 @@ from pipeline.errors import BadInput
 from pipeline.foreign import listed
 from pipeline.reference import Reference, resolve
 from pipeline.stage import Progress, Where
+from pipeline.stages.fetching import vocabulary
 from pipeline.stages.fetching.source import Source
 from pipeline.tools import converter
 from pipeline.values import write_json
@@ -28,10 +29,12 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
     """Write config and tokenizer of a directory to `out`; what is left out of them is said.
 
     Raises:
-        BadInput: the directory changed meanwhile, or a key does not hold what it is for.
+        BadInput: the directory changed meanwhile, a key does not hold what it is for, or the
+            tokenizer is none.
     """
     folder = reference.path
     config = checkpoint.check(folder)
+    vocabulary.opened(folder)
     several = checkpoint.weight_files(folder) != ["model.safetensors"]
     index = [checkpoint.INDEX] if several else []
     for name in [*AS_THEY_ARE, *index]:
