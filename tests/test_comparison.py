@@ -55,7 +55,7 @@ def test_a_text_that_rows_share_is_read_and_judged_once():
     for row in range(12):
         found.add(*sequence([*shared, 100 + row], [200 + row, 5]))
     assert len(found.ids) == 80 + 12 * 3
-    assert found.trained == len(found.judged) == 12 * 2  # after the question, after its answer
+    assert sum(found.trained) == 12 * 2  # after the question, and after one token of the answer
     assert max(found.depths) == 82
 
 
@@ -77,29 +77,37 @@ def test_a_token_sees_what_it_continues_and_nothing_else():
     ]  # fmt: skip
 
 
-def test_only_positions_before_a_trained_token_are_judged():
+def test_it_is_known_where_a_trained_token_follows():
     found = Tree()
     found.add(*sequence(ASKED, ANSWERED))
-    assert found.judged == [3, 4, 5]  # behind the question, and behind two tokens of the answer
+    assert found.judged == [0, 1, 2, 3, 4, 5, 6]
+    assert found.trained == [False, False, False, True, True, True, False]
 
 
-def test_where_nothing_is_trained_all_positions_are_judged():
+def test_where_nothing_is_trained_all_positions_count():
     found = Tree()
     found.add(ASKED, [UNTRAINED] * 4)
-    assert found.judged == [0, 1, 2, 3]
+    assert found.trained == [True] * 4
+
+
+def test_of_a_long_context_some_is_judged_and_every_answer():
+    found = Tree()
+    found.add(*sequence(list(range(1900)), list(range(90))))
+    assert tree.TOKENS / 2 < len(found.judged) <= tree.TOKENS
+    assert sum(found.trained) == 90
 
 
 def test_train_rows_help_where_the_test_part_has_few_trained_tokens(tmp_path):
     few = [sequence(ASKED, ANSWERED)]
     more = [sequence([1, 60 + i], list(range(100, 130))) for i in range(9)]
-    assert tree.probes(dataset(tmp_path, test=few, train=more)).trained > tree.FEW
-    assert tree.probes(dataset(tmp_path, test=more, train=few)).trained == 9 * 30
+    assert sum(tree.probes(dataset(tmp_path, test=few, train=more)).trained) > tree.FEW
+    assert sum(tree.probes(dataset(tmp_path, test=more, train=few)).trained) == 9 * 30
 
 
 def test_no_more_is_read_than_it_needs(tmp_path):
     rows = [sequence([1, i], list(range(100, 120))) for i in range(1000)]
     found = tree.probes(dataset(tmp_path, test=rows))
-    assert tree.ENOUGH <= found.trained < tree.ENOUGH + 20
+    assert tree.ENOUGH <= sum(found.trained) < tree.ENOUGH + 20
     long = [sequence([i, *range(2, 900)], [5, 6]) for i in range(90)]
     assert len(tree.probes(dataset(tmp_path, test=long)).ids) <= tree.MOST
 
@@ -109,45 +117,55 @@ def test_of_a_text_longer_than_all_the_end_is_read_where_the_answer_is(tmp_path)
     found = tree.probes(dataset(tmp_path, train=long))
     assert len(found.ids) == tree.MOST
     assert found.ids[-3:] == ANSWERED
-    assert found.trained == 3
+    assert sum(found.trained) == 3
 
 
 # what it weighs
 
+TIE = ([0.41, 0.409, 0.181], [0.409, 0.41, 0.181])  # what rounding makes of it
+CLEAR = ([0.999, 0.0005, 0.0005], [0.45, 0.54, 0.01])
+
+
+def compared(
+    before: tuple[list[float], list[float]], rest: int, *, trained: bool, between: str = "F16"
+) -> comparison.Agreement:
+    """One position before a trained token or not, and others before trained ones that are alike."""
+    alike = [[0.98, 0.01, 0.01]] * rest
+    ours, theirs = lines(before[0], *alike), lines(before[1], *alike)
+    return comparison.compare(ours, theirs, [trained, *[True] * rest], between)
+
 
 def test_a_tie_that_rounding_decides_otherwise_is_no_fault():
-    ours = lines(*[[0.41, 0.409, 0.181]] * 50)
-    theirs = lines(*[[0.409, 0.41, 0.181]] * 50)
-    found = comparison.compare(ours, theirs)
-    assert found.same_top == 0
-    assert found.lost == pytest.approx(0.001, rel=0.01)
+    found = compared(TIE, 9, trained=True)
+    assert found.same_top == 0.9
+    assert found.lost == pytest.approx(0.0001, rel=0.01)
+    assert compared(TIE, 0, trained=True).same_top == 0
 
 
 def test_another_clear_answer_is_a_fault_though_the_mean_hides_it():
-    ours = lines(*[[0.999, 0.0005, 0.0005]] * 400)
-    theirs = ours.copy()
-    theirs[7] = lines([0.45, 0.54, 0.01])
-    with pytest.raises(ToolFailed, match="lost by others") as caught:
-        comparison.compare(ours, theirs)
+    with pytest.raises(ToolFailed, match="is not base") as caught:
+        compared(CLEAR, 200, trained=True)
     assert "report" in caught.value.next_step
 
 
-def test_distributions_that_differ_are_a_fault_though_the_top_stays():
-    ours, theirs = lines([0.6, 0.2, 0.2]), lines([0.6, 0.3, 0.1])
-    with pytest.raises(ToolFailed, match="mean KL"):
-        comparison.compare(ours, theirs)
+def test_a_difference_in_the_context_alone_is_a_fault():
+    with pytest.raises(ToolFailed, match=r"0\.0e\+00 of 200 before trained tokens"):
+        compared(CLEAR, 200, trained=False)
+
+
+def test_rounding_to_bfloat16_is_allowed_more_in_the_context_and_not_in_answers():
+    coarse = ([0.6, 0.2, 0.2], [0.6, 0.26, 0.14])
+    with pytest.raises(ToolFailed):
+        compared(coarse, 1, trained=False)
+    assert compared(coarse, 1, trained=False, between="BF16").kl > 0.001
+    with pytest.raises(ToolFailed) as caught:
+        compared(coarse, 1, trained=True, between="BF16")
+    assert "--quantize Q8_0" in caught.value.next_step
 
 
 def test_logits_that_are_no_numbers_are_no_agreement():
-    ours = lines([0.6, 0.2, 0.2])
     with pytest.raises(ToolFailed, match="not base"):
-        comparison.compare(ours, np.full_like(ours, np.nan))
-
-
-def test_a_type_that_is_too_coarse_is_named_with_one_that_is_not():
-    with pytest.raises(ToolFailed) as caught:
-        comparison.compare(lines([0.6, 0.4]), lines([0.5, 0.5]), "BF16")
-    assert "--quantize Q8_0" in caught.value.next_step
+        compared(([0.6, 0.2, 0.2], [np.nan] * 3), 3, trained=False)
 
 
 # real weights
@@ -184,7 +202,7 @@ def test_an_honest_merge_agrees(tiny_base, adapter):
     found = agreement(tiny_base, adapter)
     assert found.kl < 1e-5
     assert found.lost < 1e-5
-    assert found.tokens == 8 * 20
+    assert found.answers == 8 * 20
 
 
 def weaker(loras: dict[str, Any]) -> dict[str, Any]:
@@ -233,5 +251,5 @@ def test_what_each_text_is_compared_on_does_not_depend_on_the_others(tiny_base, 
             for ids, _ in texts:
                 with torch.no_grad():
                     alone.append(model(input_ids=torch.tensor([ids])).logits[0].numpy())
-    wanted = [alone[0][2], alone[0][3], alone[1][3], alone[1][4]]
+    wanted = [*alone[0], *alone[1][2:]]  # the first two tokens are there once
     assert np.allclose(together, np.stack(wanted), atol=1e-5)

@@ -4,7 +4,7 @@
     probes.ids, probes.depths, probes.seen()     # one sequence for a model, with a mask
 
 A node is a token behind all that lead to it, so two rows meet in a node exactly if they are the
-same up to it. Nodes behind which a trained token follows are judged.
+same up to it.
 """
 
 from __future__ import annotations
@@ -54,23 +54,34 @@ class Tree:
         return node
 
     @property
-    def trained(self) -> int:
-        """Nodes behind which a trained token follows."""
-        return len(self._trained)
+    def judged(self) -> list[int]:
+        """Nodes to compare after, in order: those before a trained token, and some of the others.
+
+        They are no more than TOKENS where that is possible: each has a row of the vocabulary.
+        """
+        others = [node for node in range(len(self.ids)) if node not in self._trained]
+        room = max(TOKENS - len(self._trained), 0)
+        apart = -(-len(others) // room) if room else len(others) + 1
+        return sorted([*self._trained, *others[::apart]])
 
     @property
-    def judged(self) -> list[int]:
-        """Those nodes in order; all nodes where there is none."""
-        return sorted(self._trained) or list(range(len(self.ids)))
+    def trained(self) -> list[bool]:
+        """Of each judged node whether a trained token follows; all count where none does."""
+        return [not self._trained or node in self._trained for node in self.judged]
 
     @property
     def full(self) -> bool:
         """True where another sequence would tell little more."""
         return (
-            self.trained >= ENOUGH
+            len(self._trained) >= ENOUGH
             or len(self.ids) >= MOST
-            or (len(self.ids) >= TOKENS and self.trained >= FEW)
+            or (len(self.ids) >= TOKENS and self.enough)
         )
+
+    @property
+    def enough(self) -> bool:
+        """True where there are enough trained tokens to judge by."""
+        return len(self._trained) >= FEW
 
     def seen(self) -> NDArray[np.bool_]:
         """Which node (column) each node (row) has behind it, itself included."""
@@ -92,7 +103,7 @@ def probes(data: Dataset) -> Tree:
                 _add(found, sequence["ids"], sequence["labels"])
             if found.full:
                 return found
-        if found.trained >= FEW:
+        if found.enough:
             break
     return found
 
@@ -102,7 +113,7 @@ def _add(found: Tree, ids: Sequence[int], labels: Sequence[int]) -> None:
     room = MOST - len(found.ids)
     if len(ids) <= room:
         found.add(ids, labels)
-    elif not found.trained:  # else a shorter one may fit
+    elif not found.ids:  # else a shorter one may fit
         trained = [i for i, label in enumerate(labels) if label != UNTRAINED]
         stop = trained[-1] + 1 if trained else len(ids)
         found.add(ids[max(stop - room, 0) : stop], labels[max(stop - room, 0) : stop])
