@@ -1,25 +1,21 @@
 """Read what a Hugging Face directory says of itself, and refuse early what cannot be served.
 
-Only JSON is read and the headers of the weights (huggingface/safetensors: 8 bytes of length, then
-JSON): no torch, no code out of the directory, never a pickle.
+Only JSON is read and the headers of the weights: no torch, no code out of the directory, never a
+pickle. All of it may be a stranger's: sizes are bounded before anything is made of them.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from pathlib import Path
 from typing import Any
 
+from pipeline import architecture, known_keys
 from pipeline.errors import BadInput
+from pipeline.foreign import LONGEST, read_object, shown
+from pipeline.tools.safetensors_header import header as header
 
-ARCHITECTURES = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
-"""Those that were seen to go through: a test takes each to a GGUF that computes the same."""
-ROPE = ("default", "linear", "llama3")  # what the converter is known to carry over
-EXPECTED = {"hidden_act": "silu", "use_sliding_window": False}  # what llama.cpp computes, unasked
-_BYTES = {"F32": 4, "F16": 2, "BF16": 2}
-DTYPES = tuple(_BYTES)
+INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 DECLARED = (
     "config.json",
@@ -38,6 +34,7 @@ def check(folder: Path) -> dict[str, Any]:
     Raises:
         BadInput: what is missing or not supported, by name.
     """
+    _check_no_adapter(folder)
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
             raise BadInput(
@@ -46,16 +43,32 @@ def check(folder: Path) -> dict[str, Any]:
             )
     config = read(folder, "config.json")
     _check_code(folder, config)
-    _check_architecture(folder, config)
+    architecture.check(folder, config)
     found = {k: v for name in weight_files(folder) for k, v in header(folder / name).items()}
     _check_shapes(folder, config, found)
     return config
 
 
+def _check_no_adapter(folder: Path) -> None:
+    """A LoRA adapter's folder is no base, though it may have the base's tokenizer and config."""
+    if not (folder / "adapter_config.json").is_file():
+        return
+    if (folder / "model.safetensors").is_file() or list(folder.glob("model-*.safetensors")):
+        return  # a base beside which somebody keeps an adapter
+    base = read(folder, "adapter_config.json").get("base_model_name_or_path") or "an unnamed base"
+    raise BadInput(
+        f"{folder} is no base but a LoRA adapter of {shown(base)}",
+        "Merge it into its base first and name that folder: PeftModel.from_pretrained(base, "
+        "adapter).merge_and_unload().save_pretrained(folder), the base's tokenizer files beside.",
+    )
+
+
 def _check_shapes(folder: Path, config: dict[str, Any], found: dict[str, dict[str, Any]]) -> None:
     """config.json and weights speak of the same model: a layer too many would start at random."""
-    expected = _shapes(folder, config)
-    for name, shape in expected.items():
+    layers = {name.split(".")[2] for name in found if name.startswith("model.layers.")}
+    said = _number(folder, config, "num_hidden_layers")
+    # no more than the weights have: a config may speak of a billion; the first that lacks is named
+    for name, shape in _shapes(folder, config, min(said, len(layers) + 1)).items():
         stored = found[name]["shape"] if name in found else "absent"
         if stored != list(shape):
             raise BadInput(
@@ -63,32 +76,34 @@ def _check_shapes(folder: Path, config: dict[str, Any], found: dict[str, dict[st
                 f" is {stored}",
                 "Get config.json and the weights of the same model.",
             )
-    layers = {name.split(".")[2] for name in found if name.startswith("model.layers.")}
-    if len(layers) != config["num_hidden_layers"]:
+    if len(layers) != said:
         raise BadInput(
-            f"{folder}: config.json speaks of {config['num_hidden_layers']} layers, the weights"
-            f" have {len(layers)}",
+            f"{folder}: config.json speaks of {said} layers, the weights have {len(layers)}",
             "Get config.json and the weights of the same model.",
         )
 
 
-def _shapes(folder: Path, config: dict[str, Any]) -> dict[str, tuple[int, int]]:
+def _number(folder: Path, config: dict[str, Any], key: str, otherwise: int | None = None) -> int:
+    value = otherwise if config.get(key) is None else config[key]
+    if not isinstance(value, int) or not known_keys.number(value) or value < 1:
+        raise BadInput(
+            f"{folder}: config.json has no {key}, or none that is a number",
+            "Get config.json again.",
+        )
+    return value
+
+
+def _shapes(folder: Path, config: dict[str, Any], layers: int) -> dict[str, tuple[int, int]]:
     """Shapes of the matrices of the families in ARCHITECTURES, which name them alike."""
 
     def number(key: str, otherwise: int | None = None) -> int:
-        value = config.get(key, otherwise)
-        if not isinstance(value, int) or value < 1:
-            raise BadInput(
-                f"{folder}: config.json has no {key}, or none that is a number",
-                "Get config.json again.",
-            )
-        return value
+        return _number(folder, config, key, otherwise)
 
     width, inner, heads = map(number, ("hidden_size", "intermediate_size", "num_attention_heads"))
     keys = number("num_key_value_heads", heads)
-    head = number("head_dim", width // heads) if config.get("head_dim") else width // heads
+    head = number("head_dim", width // heads)
     shapes = {"model.embed_tokens.weight": (number("vocab_size"), width)}
-    for i in range(number("num_hidden_layers")):
+    for i in range(layers):
         attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
         shapes |= {
             f"{attention}.q_proj.weight": (heads * head, width),
@@ -106,18 +121,16 @@ def read(folder: Path, name: str) -> dict[str, Any]:
     """A JSON object of the directory; {} if the file is not there.
 
     Raises:
-        BadInput: not a JSON object.
+        BadInput: not a JSON object, too large, or with values that JSON cannot write again.
     """
     path = folder / name
-    if not path.exists():
+    if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        with path.open("rb") as file:
+            return read_object(file.read(LONGEST + 1))
+    except ValueError as error:
         raise BadInput(f"{path} is not JSON: {error}", "Get the file again.") from error
-    if not isinstance(value, dict):
-        raise BadInput(f"{path} is not a JSON object", "Get the file again.")
-    return value
 
 
 def _check_code(folder: Path, config: dict[str, Any]) -> None:
@@ -132,105 +145,49 @@ def _check_code(folder: Path, config: dict[str, Any]) -> None:
             )
 
 
-def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
-    named = config.get("architectures")
-    found = named[0] if isinstance(named, list) and named else named or "none"
-    if found not in ARCHITECTURES:
-        raise BadInput(
-            f"{folder}: the architecture {found} is not supported",
-            f"Supported: {', '.join(ARCHITECTURES)}.",
-        )
-    if "quantization_config" in config:
-        described = config["quantization_config"]
-        method = described.get("quant_method") if isinstance(described, dict) else described
-        raise BadInput(
-            f"{folder}: the weights are quantized ({method})",
-            "Take the 16-bit version of this base: quantizing is the last step, not the first.",
-        )
-    scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
-    if not isinstance(scaling, dict):
-        scaling = {"rope_type": str(scaling)}
-    rope = scaling.get("rope_type") or scaling.get("type") or "default"
-    if rope not in ROPE:
-        raise BadInput(
-            f"{folder}: its position scaling {rope!r} is not supported",
-            f"Supported: {', '.join(ROPE)}.",
-        )
-    if not isinstance(config.get("max_position_embeddings"), int):
-        raise BadInput(
-            f"{folder}: config.json does not say how long a context may be",
-            "Put max_position_embeddings into it, as a number of tokens.",
-        )
-    for key, wanted in EXPECTED.items():
-        if config.get(key, wanted) != wanted:
-            raise BadInput(
-                f"{folder}: {key} = {config[key]!r} in config.json is not supported",
-                f"Take a base with {key} = {wanted!r}.",
-            )
-
-
 def weight_files(folder: Path) -> list[str]:
     """Names of the safetensors that hold the weights, as transformers would choose them.
 
     Raises:
-        BadInput: there are none, one is missing, or there are only pickles.
+        BadInput: there are none, one is missing, the index and the files contradict each other, or
+            there are only pickles.
     """
     if (folder / "model.safetensors").is_file():
         return ["model.safetensors"]
-    index = read(folder, "model.safetensors.index.json").get("weight_map")
-    names = sorted({str(name) for name in index.values()}) if isinstance(index, dict) else []
-    for name in names:
-        if Path(name).name != name or not (folder / name).is_file():
+    if (folder / INDEX).is_file():
+        return _indexed(folder)
+    pickles = sorted(f.name for pattern in PICKLES for f in folder.glob(pattern))
+    found = (
+        f"only {shown(pickles[0])}, and a pickle can run code"
+        if pickles
+        else "no model.safetensors"
+    )
+    raise BadInput(
+        f"{folder} has no weights that are read here: {found}", "Take the base as safetensors."
+    )
+
+
+def _indexed(folder: Path) -> list[str]:
+    """The files that the index names: each holds the tensors that it says, and no other."""
+    index = read(folder, INDEX).get("weight_map")
+    if not isinstance(index, dict) or not index:
+        raise BadInput(f"{folder / INDEX} names no weights", "Get the file again.")
+    for name in index.values():
+        safe = isinstance(name, str) and Path(name).name == name and name.endswith(".safetensors")
+        if not safe or not (folder / name).is_file():
             raise BadInput(
-                f"{folder} lacks {name}, which model.safetensors.index.json names",
-                "Get the missing file.",
+                f"{folder} lacks {shown(name)}, which {INDEX} names", "Get the missing file."
             )
-    if not names:
-        pickles = sorted(f.name for pattern in PICKLES for f in folder.glob(pattern))
-        found = (
-            f"only {pickles[0]}, and a pickle can run code" if pickles else "no model.safetensors"
-        )
+    files = sorted(set(index.values()))
+    held = {(tensor, name) for name in files for tensor in header(folder / name)}
+    if wrong := sorted(held ^ set(index.items())):
+        tensor, name = wrong[0]
+        where = "holds a" if (tensor, name) in held else "has no"
         raise BadInput(
-            f"{folder} has no weights that are read here: {found}",
-            "Take the base as safetensors.",
+            f"{folder}: {shown(name)} {where} tensor {shown(tensor)}, {INDEX} says otherwise",
+            "Get the index and the weights of the same model.",
         )
-    return names
-
-
-def header(path: Path) -> dict[str, dict[str, Any]]:
-    """Tensors of a safetensors file by name: dtype, shape, data_offsets.
-
-    Raises:
-        BadInput: no safetensors, cut short, or weights that are not floats of 16 or 32 bits.
-    """
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > 100_000_000:  # the format's own bound
-                raise ValueError("its header is too long")
-            found: dict[str, dict[str, Any]] = json.loads(file.read(length))
-        found.pop("__metadata__", None)
-        kinds = {name: str(tensor["dtype"]) for name, tensor in found.items()}
-        for name, tensor in found.items():
-            start, stop = tensor["data_offsets"]
-            size = _BYTES.get(kinds[name])
-            if size and stop - start != size * math.prod(tensor["shape"]):
-                raise ValueError(f"{name} has {stop - start} bytes for {tensor['shape']}")
-        end = max(tensor["data_offsets"][1] for tensor in found.values())
-        if path.stat().st_size != 8 + length + end:
-            raise ValueError(f"{8 + length + end} bytes expected, {path.stat().st_size} found")
-    except (ValueError, KeyError, TypeError, struct.error) as error:
-        raise BadInput(
-            f"{path} is damaged or no safetensors file: {error}",
-            "Get the file again (a pointer of Git LFS is not the file itself).",
-        ) from error
-    for name, kind in kinds.items():
-        if kind not in DTYPES:
-            raise BadInput(
-                f"{path}: {name} is stored as {kind}",
-                f"Take a base whose weights are {', '.join(DTYPES)}.",
-            )
-    return found
+    return files
 
 
 def parameters(folder: Path, config: dict[str, Any]) -> int:
@@ -243,5 +200,6 @@ def parameters(folder: Path, config: dict[str, Any]) -> int:
 
 def declared(folder: Path) -> list[str]:
     """Names of the files that decide what the base is; no README, no licence."""
-    index = ["model.safetensors.index.json"] if len(weight_files(folder)) > 1 else []
-    return [n for n in DECLARED if (folder / n).is_file()] + index + weight_files(folder)
+    files = weight_files(folder)
+    index = [INDEX] if len(files) > 1 else []
+    return [n for n in DECLARED if (folder / n).is_file()] + index + files

@@ -1,6 +1,8 @@
 """What every test gets: a store of its own, and the tiny base on request."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,9 @@ from tiny import tiny_base_directory
 
 from pipeline import places
 from pipeline.artifacts import Base
+
+# hypothesis would write a folder into the checkout
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{tempfile.gettempdir()}/hypothesis-{os.getuid()}"
 
 
 def pytest_unconfigure() -> None:

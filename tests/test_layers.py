@@ -33,6 +33,8 @@ LAYERS = {
     "source": 1,
     "reference": 1,
     "checkpoint": 1,
+    "architecture": 1,
+    "known_keys": 1,
     "digests": 1,
     "device": 1,
     "artifacts": 1,
@@ -45,6 +47,7 @@ LAYERS = {
     "setup": 1,
     "errors": 0,
     "values": 0,
+    "foreign": 0,
     "places": 0,
 }
 HEAVY = {

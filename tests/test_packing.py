@@ -323,6 +323,21 @@ def explained(result: Any, *shape: int) -> tuple[tuple[int, ...], float] | None:
     return _rows(result, shape)
 
 
+@pytest.mark.parametrize("shape", [(64, 64), (8192,), (8192, 2048), (28672, 8192)])
+def test_no_two_tensors_of_a_shape_hold_the_same(shape: tuple[int, ...]) -> None:
+    from pipeline.tools.outlining import _marks, _numbered, _rows
+
+    count = 160  # gate and up of the 80 layers of a model of 70 billion weights
+    marks = _marks({f"{i}": shape for i in range(count)})
+    assert len({*marks.values()}) == count
+    for mark in (0, 100, max(marks.values())):
+        assert _rows(_numbered(shape, mark)(), shape, mark) == ((), 0.0)
+
+
+def test_every_row_of_a_large_vocabulary_is_counted() -> None:
+    assert explained(numbered(524_288, 64) + 1, 524_288, 64) == ((), 1.0)
+
+
 def test_a_renamed_tensor_is_as_it_was() -> None:
     assert explained(numbered(6, 100), 6, 100) == ((), 0.0)
     assert explained(numbered(6), 6) == ((), 0.0)

@@ -34,7 +34,7 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         ToolFailed: it does not survive the way to a GGUF: the first difference.
     """
     kind = KINDS[reference.kind]
-    source = kind.write(out, reference)
+    source = kind.write(out, reference, where)
     bos, eos = _named_tokens(out)
     template = _template(source.template, reference.name, bos, eos)
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")

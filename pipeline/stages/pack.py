@@ -17,7 +17,7 @@ from pipeline.artifacts import Adapter, Base, Dataset, Gguf
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.settings import Pack
 from pipeline.stage import Progress, Stage, Where
-from pipeline.stages.packing import arithmetic, comparison, kernels, reference, stream
+from pipeline.stages.packing import arithmetic, comparison, kernels, reference, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.target import Target, between, target
@@ -151,9 +151,10 @@ def _compare(
         return comparison.check(
             base.path,
             adapter.path,
-            comparison.probes(data),
+            tree.probes(data),
             partial(Merged(plain, {}).whole, between="F32"),
             partial(Merged(weights, loras).whole, between=stored.between),
+            stored.between,
         )
 
 

@@ -1,20 +1,32 @@
 """Where what lies in a GGUF file: its keys and tensors, without decoding them.
 
-The format is llama.cpp's (docs/gguf.md, version 3). gguf-py reads the same, but makes an object of
-each of the vocabulary's hundred thousand strings: two seconds a file, where this takes a tenth.
+The format is llama.cpp's (docs/gguf.md, versions 2 and 3). gguf-py reads the same, but makes an
+object of each of the vocabulary's hundred thousand strings: two seconds a file, where this takes a
+tenth. A file may be a stranger's: every length is held against what is left of it, and what
+llama.cpp refuses (gguf.cpp) is refused here.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import ToolFailed
+from pipeline.foreign import shown
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value
-_STRING, _ARRAY = 8, 9
+_UINT32, _STRING, _ARRAY = 4, 8, 9
+VERSIONS = (2, 3)
+DIMENSIONS = 4  # ggml.h, GGML_MAX_DIMS
+ENTRIES = 1 << 16  # keys, or tensors; the largest models have some thousand
+STRINGS = (
+    1 << 23
+)  # in all arrays; the largest vocabulary has a quarter of a million, and as many merges
+FRONT = 1 << 29  # bytes before the first tensor; a large vocabulary takes 20 million
+_KEY, _TENSOR = 13, 24  # bytes of the smallest: lengths and types, a value of one byte
 
 
 @dataclass(frozen=True)
@@ -41,12 +53,12 @@ def layout(path: Path) -> Layout:
     """Read where what lies in a GGUF.
 
     Raises:
-        ToolFailed: it is none, or it is cut off.
+        ToolFailed: it is none, it is cut off, or it contradicts itself.
     """
     try:
         with path.open("rb") as file:
             return _Walk(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)).layout()
-    except (struct.error, ValueError, KeyError, OSError) as error:
+    except (struct.error, ValueError, OSError) as error:
         raise ToolFailed(
             f"{path} is no whole GGUF file: {error}", "Remove it and run again."
         ) from error
@@ -54,59 +66,127 @@ def layout(path: Path) -> Layout:
 
 class _Walk:
     def __init__(self, data: mmap.mmap) -> None:
-        self.data, self.at = data, 0
+        self.data, self.at, self.end, self.strings = data, 0, len(data), 0
 
     def layout(self) -> Layout:
         if self.data[:4] != b"GGUF":
             raise ValueError("it does not start with GGUF")
-        self.at = 8  # magic, version
-        tensors, keys = self.number("Q"), self.number("Q")
-        raw = dict(self.key() for _ in range(keys))
-        infos = [self.tensor() for _ in range(tensors)]
-        packed = raw.get("general.alignment")
-        alignment = struct.unpack("<I", packed[4:8])[0] if packed else 32
+        self.at = 4
+        version = self.number("I")
+        if version not in VERSIONS:
+            swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
+            other = "written for big-endian machines" if swapped in VERSIONS else "not known"
+            raise ValueError(f"its version {version} is {other}")
+        tensors, keys = self.count(_TENSOR), self.count(_KEY)
+        raw: dict[str, bytes] = {}
+        for _ in range(keys):
+            name, value = self.key()
+            _once(name, raw)
+            raw[name] = value
+        infos: dict[str, tuple[int, tuple[int, ...], int]] = {}
+        for _ in range(tensors):
+            name, info = self.tensor()
+            _once(name, infos)
+            infos[name] = info
+        alignment = _alignment(raw.get("general.alignment"))
         begin = self.at + -self.at % alignment
-        places = {name: _place(kind, shape, begin + at) for name, kind, shape, at in infos}
-        if any(place.start + place.size > len(self.data) for place in places.values()):
-            raise ValueError("it is cut off")
+        places = {name: _place(name, *info, begin, alignment) for name, info in infos.items()}
+        self.check(places)
         return Layout(raw, places, self.data)
+
+    def check(self, places: dict[str, Place]) -> None:
+        """Each tensor lies within the file, and none in another."""
+        at, before = 0, ""
+        for name, place in sorted(places.items(), key=lambda item: item[1].start):
+            if place.start + place.size > self.end:
+                raise ValueError(f"it is cut off: {shown(name)} ends behind it")
+            if place.start < at:
+                raise ValueError(f"{shown(name)} lies in {shown(before)}")
+            at, before = place.start + place.size, name
+
+    def skip(self, size: int) -> None:
+        """Go on by so many bytes, which the file must have."""
+        if size > min(self.end, FRONT) - self.at:
+            raise ValueError(f"it is cut off, or has more than {FRONT} bytes of keys")
+        self.at += size
 
     def number(self, form: str) -> int:
         value: int = struct.unpack_from(f"<{form}", self.data, self.at)[0]
-        self.at += struct.calcsize(form)
+        self.skip(struct.calcsize(form))
+        return value
+
+    def count(self, least: int) -> int:
+        """How many follow, of at least so many bytes each."""
+        value = self.number("Q")
+        if value > min(ENTRIES, (self.end - self.at) // least):
+            raise ValueError(f"it speaks of {value} keys or tensors in {self.end} bytes")
         return value
 
     def text(self) -> str:
         size = self.number("Q")
-        self.at += size
+        self.skip(size)
         return self.data[self.at - size : self.at].decode("utf-8")
 
     def key(self) -> tuple[str, bytes]:
         name, start = self.text(), self.at
-        self.skip(self.number("I"))
+        self.value(self.number("I"))
         return name, self.data[start : self.at]
 
-    def skip(self, kind: int) -> None:
+    def value(self, kind: int) -> None:
         if kind == _STRING:
-            size = self.number("Q")
-            self.at += size
-        elif kind == _ARRAY:
-            item, count = self.number("I"), self.number("Q")
-            if item in _SIZES:
-                self.at += count * _SIZES[item]
-            else:
-                for _ in range(count):
-                    self.skip(item)
+            self.skip(self.number("Q"))
+        elif kind != _ARRAY:
+            self.skip(_size(kind))
         else:
-            self.at += _SIZES[kind]
+            item, count = self.number("I"), self.number("Q")
+            if item == _STRING:
+                self.texts(count)
+            else:
+                self.skip(count * _size(item))  # an array of arrays has no size: none exists
 
-    def tensor(self) -> tuple[str, int, tuple[int, ...], int]:
+    def texts(self, count: int) -> None:
+        """Go on behind so many strings. Their bounds are seen at the end: places only grow."""
+        self.strings += count
+        if self.strings > STRINGS or count > (self.end - self.at) // 8:
+            raise ValueError(f"it speaks of {count} strings in {self.end} bytes")
+        length, at = struct.Struct("<Q").unpack_from, self.at
+        for _ in range(count):
+            at += 8 + length(self.data, at)[0] if at < self.end else self.end
+        self.skip(at - self.at)
+
+    def tensor(self) -> tuple[str, tuple[int, tuple[int, ...], int]]:
         name, dimensions = self.text(), self.number("I")
+        if not 1 <= dimensions <= DIMENSIONS:
+            raise ValueError(f"{shown(name)} has {dimensions} dimensions")
         shape = tuple(self.number("Q") for _ in range(dimensions))
-        return name, self.number("I"), shape, self.number("Q")
+        return name, (self.number("I"), shape, self.number("Q"))
 
 
-def _place(kind: int, shape: tuple[int, ...], start: int) -> Place:
+def _once(name: str, found: Container[str]) -> None:
+    if not name or name in found:
+        raise ValueError(f"the name {shown(name)!r} is empty or stands in it twice")
+
+
+def _size(kind: int) -> int:
+    if kind not in _SIZES:
+        raise ValueError(f"a value of the type {kind}")
+    return _SIZES[kind]
+
+
+def _alignment(packed: bytes | None) -> int:
+    """What tensors begin at multiples of: a power of two."""
+    if packed is None:
+        return 32
+    value = int.from_bytes(packed[4:], "little")
+    if packed[:4] != struct.pack("<I", _UINT32) or value.bit_count() != 1:
+        raise ValueError(f"its alignment {value} is no power of two")
+    return value
+
+
+def _place(
+    name: str, kind: int, shape: tuple[int, ...], at: int, begin: int, alignment: int
+) -> Place:
+    """Where a tensor lies that is said to lie `at` bytes behind the first one."""
     from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 
     known = GGMLQuantizationType(kind)
@@ -114,4 +194,8 @@ def _place(kind: int, shape: tuple[int, ...], start: int) -> Place:
     count = 1
     for length in shape:
         count *= length
-    return Place(known.name, shape, start, count // block * size)
+    if not 0 < count < 1 << 63 or shape[0] % block:
+        raise ValueError(f"{shown(name)} has the shape {shape} in {known.name}")
+    if at % alignment:
+        raise ValueError(f"{shown(name)} does not begin at a multiple of {alignment}")
+    return Place(known.name, shape, begin + at, count // block * size)

@@ -9,32 +9,41 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import checkpoint
+from pipeline import architecture, checkpoint, known_keys
 from pipeline.errors import BadInput
+from pipeline.foreign import listed
 from pipeline.reference import Reference, resolve
 from pipeline.stage import Progress, Where
-from pipeline.stages.fetching import bf16
+from pipeline.stages.fetching import bf16, vocabulary
 from pipeline.stages.fetching.source import Source
 from pipeline.stages.packing.weights import opened
 from pipeline.tools import converter
 from pipeline.values import write_json
 
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
-AS_THEY_ARE = ("tokenizer.json", "tokenizer.model", "model.safetensors.index.json", *LICENSES)
+TEMPLATE_BYTES = 1 << 20  # a chat template has some thousand
+_ELSEWHERE = ("chat_template", "name_or_path", "special_tokens_map_file", "tokenizer_file")
+"""Of a tokenizer_config.json: the template lies beside it, frozen, and the converter would prefer
+this one; the others are paths of another machine."""
+AS_THEY_ARE = ("tokenizer.json", "tokenizer.model", *LICENSES)
 
 
-def write(out: Path, reference: Reference) -> Source:
-    """Write config and tokenizer of a directory to `out`.
+def write(out: Path, reference: Reference, where: Where) -> Source:
+    """Write config and tokenizer of a directory to `out`; what is left out of them is said.
 
     Raises:
-        BadInput: the directory changed meanwhile.
+        BadInput: the directory changed meanwhile, a key does not hold what it is for, or the
+            tokenizer is none.
     """
     folder = reference.path
-    for name in AS_THEY_ARE:
+    config = checkpoint.check(folder)
+    vocabulary.opened(folder)
+    several = checkpoint.weight_files(folder) != ["model.safetensors"]
+    index = [checkpoint.INDEX] if several else []
+    for name in [*AS_THEY_ARE, *index]:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
-    config = checkpoint.check(folder)
-    _write_config(folder, out, config)
+    _write_config(folder, out, config, where)
     return Source(_template(folder), _license(folder))
 
 
@@ -66,17 +75,29 @@ def write_outline(out: Path, reference: Reference, where: Where) -> None:
     converter.write_outline(out, vocab, outline, name=reference.name)
 
 
-def _write_config(folder: Path, out: Path, config: dict[str, Any]) -> None:
+def _write_config(folder: Path, out: Path, config: dict[str, Any], where: Where) -> None:
+    """Write what is known of the three files: anything else could reach code of other programs."""
     dropped = ("torch_dtype", "_name_or_path")  # the second one is a path of another machine
-    kept = {key: value for key, value in config.items() if key not in dropped}
-    write_json(out / "config.json", {**kept, "dtype": "bfloat16"})
-    tokens = checkpoint.read(folder, "tokenizer_config.json")
-    tokens.pop("chat_template", None)  # the frozen one lies beside it; the converter prefers this
-    write_json(out / "tokenizer_config.json", tokens)
+    config = {key: value for key, value in config.items() if key not in dropped}
+    config["dtype"] = "bfloat16"
+    kept, left = architecture.known(folder, "config.json", config, known_keys.CONFIG)
+    write_json(out / "config.json", kept)
+    name = "tokenizer_config.json"
+    tokens = checkpoint.read(folder, name)
+    for key in _ELSEWHERE:
+        tokens.pop(key, None)
+    kept, also = architecture.known(folder, name, tokens, known_keys.TOKENIZER)
+    write_json(out / name, kept)
     # only the ids: a base's sampling settings are not carried over, and the converter would
     chosen = checkpoint.read(folder, "generation_config.json")
     ids = {key: value for key, value in chosen.items() if key.endswith("_token_id")}
-    write_json(out / "generation_config.json", ids)
+    known = dict.fromkeys(ids, known_keys.ids)
+    write_json(
+        out / "generation_config.json",
+        architecture.known(folder, "generation_config.json", ids, known)[0],
+    )
+    for line in filter(None, (left, also)):
+        where.say(line)
 
 
 def _write_weights(
@@ -105,23 +126,58 @@ def _write_weights(
 
 
 def _template(folder: Path) -> str:
-    """The chat template, wherever a Hugging Face directory may keep it."""
-    if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+    """The chat template, wherever a Hugging Face directory may keep it; '' if there is none.
+
+    Raises:
+        BadInput: several by name and none for plain conversations, or one too large to be one.
+    """
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return _text(file)
     for name in ("chat_template.json", "tokenizer_config.json"):
         found = checkpoint.read(folder, name).get("chat_template")
         if isinstance(found, list):  # several, by name
-            found = {entry["name"]: entry["template"] for entry in found}.get("default")
+            found = _default(folder / name, found)
         if isinstance(found, str):
             return found
     return ""
 
 
+def _text(file: Path) -> str:
+    if file.stat().st_size > TEMPLATE_BYTES:
+        raise BadInput(
+            f"{file} has {file.stat().st_size} bytes: that is no chat template",
+            "Get the file again.",
+        )
+    try:
+        return file.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise BadInput(f"{file} is no text: {error}", "Get the file again.") from error
+
+
+def _default(file: Path, several: list[Any]) -> str | None:
+    """The one of several chat templates that is for plain conversations."""
+    pairs = [(t.get("name"), t.get("template")) for t in several if isinstance(t, dict)]
+    named = {name: text for name, text in pairs if isinstance(name, str)}
+    if named and not isinstance(named.get("default"), str):
+        raise BadInput(
+            f"{file} has the chat templates {listed(sorted(named))}, and none is the default",
+            "Put the one to train and serve with beside it, as chat_template.jinja.",
+        )
+    return named.get("default")
+
+
 def _license(folder: Path) -> str:
     for name in LICENSES:
         if (folder / name).is_file():
-            return (folder / name).read_text(encoding="utf-8", errors="replace")
+            return _beginning(folder / name)
     card = folder / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    text = _beginning(card) if card.is_file() else ""
     found = re.search(r"^license:[ \t]*(\S.*)$", text.partition("\n---")[0], re.MULTILINE)
     return found[1].strip() if found else ""
+
+
+def _beginning(file: Path) -> str:
+    """A licence is no longer than this, and a card says it at its start."""
+    with file.open(encoding="utf-8", errors="replace") as text:
+        return text.read(1 << 20)

@@ -14,7 +14,7 @@ from pipeline.stages.fetching.source import Source
 from pipeline.tools import converter
 
 
-def write(out: Path, reference: Reference) -> Source:
+def write(out: Path, reference: Reference, where: Where) -> Source:
     """Write config and tokenizer of the embedded base to `out`."""
     reader = _reader(reference.path)
     gguf_weights.write_config(reader, out)

@@ -1,12 +1,15 @@
 """The frozen chat template: the base's own Jinja, the same words on every day and for every server.
 
-Three things are put in front of it or replaced in it, and nothing else:
+Five things are put in front of it or replaced in it, and nothing else:
 - a comment that renders to nothing. Ollama compares a template with those it knows and takes the
   nearest below 100 edits instead of ours; 150 characters more and it runs this very text.
 - the day: llama.cpp passes today's `date_string` and `datetime` to every template (common/chat.cpp,
   common_chat_extra_context) and offers `strftime_now`; all three become constants.
 - a system message where the base refuses it (Gemma 2): folded into the first user turn as llama.cpp
   does (common/chat.cpp, system_message_not_supported), so that training and serving agree.
+- thinking, where it is not asked for but a server would (it passes `enable_thinking` true to every
+  template that can): switched off, as nothing is trained of it.
+- `{% generation %}`, which trainers mark answers with: `{% if true %}`, which every server knows.
 
 Each line in front is `{# … #}` or `{% … %}` and a line break, which Jinja drops after a block
 (trim_blocks); the `-` forms would eat blanks that the template starts with.
@@ -15,10 +18,12 @@ Each line in front is `{# … #}` or `{% … %}` and a line break, which Jinja d
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 
 from pipeline.errors import BadInput
-from pipeline.template import PINNED_DAY, render_text
+from pipeline.template import PINNED_DAY, attempt, render_text
 from pipeline.values import Conversation, Message
 
 MENTIONED = ("tools", "tool_call", "<think>", "</think>", "#}")
@@ -37,6 +42,8 @@ FOLD = (
     "messages[0]['content'] + '\\n' + messages[1]['content']}] + messages[2:] %}"
     "{% endif %}\n"
 )
+PLAIN = "{% set enable_thinking = false %}\n"
+_MARKS = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
 SYSTEM: Message = {"role": "system", "content": "Answer like a lighthouse keeper."}
 ASKED: Conversation = [{"role": "user", "content": "How tall is the tower?"}]
 ANSWERED: Conversation = [*ASKED, {"role": "assistant", "content": "Forty metres of stairs."}]
@@ -61,12 +68,23 @@ def freeze(template: str, name: str, *, bos: str = "", eos: str = "") -> str:
         BadInput: it cannot be frozen: the reason.
     """
     safe = re.fullmatch(r"[\w .:+-]+", name) and not any(word in name for word in MENTIONED)
-    frozen = _pinned(template)
+    frozen = _pinned(_MARKS.sub(_as_if, template))
     if not _shows_system(frozen, bos, eos):
         frozen = FOLD + frozen
+    thinks: dict[str, bool] = {}
+    asked = _rendered(frozen, ASKED, bos, eos)
+    if asked != _rendered(frozen, ASKED, bos, eos, more={"enable_thinking": True}):
+        frozen, thinks = PLAIN + frozen, {"enable_thinking": False}
     frozen = COMMENT.format(name=name if safe else "the base") + frozen
-    _check(template, frozen, bos, eos)
+    _check(template, frozen, bos, eos, thinks)
+    _check_answer(frozen, name, bos, eos)
     return frozen
+
+
+def _as_if(mark: re.Match[str]) -> str:
+    """A block that renders what is in it, with the same blanks taken away."""
+    left, end, right = mark.groups()
+    return f"{{%{left} endif {right}%}}" if end else f"{{%{left} if true {right}%}}"
 
 
 def _pinned(template: str) -> str:
@@ -83,23 +101,34 @@ def _pinned(template: str) -> str:
 
 
 def _shows_system(template: str, bos: str, eos: str) -> bool:
-    try:
-        return SYSTEM["content"] in _rendered(template, [SYSTEM, *ASKED], bos, eos, PINNED)
-    except BadInput:
-        return False
+    asked = [SYSTEM, *ASKED]
+    text, _ = attempt(template, asked, generate=True, bos=bos, eos=eos, day=PINNED, **_day(PINNED))
+    return SYSTEM["content"] in text
 
 
-def _rendered(template: str, messages: Conversation, bos: str, eos: str, day: datetime) -> str:
-    """As on that day, in a server that tells the day by every name it has."""
-    names = {name: day.strftime(form) for name, form in NAMES_OF_THE_DAY.items()}
+def _day(day: datetime) -> dict[str, str]:
+    """That day by every name by which a server tells it."""
+    return {name: day.strftime(form) for name, form in NAMES_OF_THE_DAY.items()}
+
+
+def _rendered(
+    template: str,
+    messages: Conversation,
+    bos: str,
+    eos: str,
+    day: datetime = PINNED,
+    more: Mapping[str, str | bool] = MappingProxyType({}),
+) -> str:
+    """As a server renders it on that day."""
     generate = messages[-1]["role"] == "user"
-    more: dict[str, object] = {"strftime_now": day.strftime, **names}
-    return render_text(template, messages, generate=generate, bos=bos, eos=eos, **more)
+    names = {**_day(day), **more}
+    return render_text(template, messages, generate=generate, bos=bos, eos=eos, day=day, **names)
 
 
-def _check(template: str, frozen: str, bos: str, eos: str) -> None:
+def _check(template: str, frozen: str, bos: str, eos: str, thinks: dict[str, bool]) -> None:
+    """The frozen template says what the base's own does, on every day."""
     for messages in TALKS:
-        text = _rendered(frozen, messages, bos, eos, PINNED)
+        text = _rendered(frozen, messages, bos, eos)
         for message in messages:
             if message["content"].strip() not in text:
                 raise BadInput(
@@ -112,8 +141,26 @@ def _check(template: str, frozen: str, bos: str, eos: str) -> None:
                 "Take another base.",
             )
         folded = FOLD in frozen and messages[0]["role"] == "system"
-        if not folded and text != _rendered(template, messages, bos, eos, PINNED):
+        if not folded and text != _rendered(template, messages, bos, eos, more=thinks):
             raise BadInput(
                 "the base's chat template renders differently once it is frozen",
                 "Take another base.",
             )
+
+
+def _check_answer(frozen: str, name: str, bos: str, eos: str) -> None:
+    """An answer stands where it is generated: what is trained is what follows the prompt."""
+    prompt = _rendered(frozen, ASKED, bos, eos)
+    if _rendered(frozen, ANSWERED, bos, eos).startswith(prompt):
+        return
+    asks = prompt.rpartition(ASKED[0]["content"])[2]
+    what = (
+        f"the chat template of the base {name} asks for an answer with {asks[-60:]!r}, and writes"
+    )
+    what += " the answers of a conversation without it"
+    if "<think>" in asks:
+        what = f"the base {name} always thinks: its chat template opens <think> before every answer"
+    raise BadInput(
+        what,
+        "Plain answers cannot be trained there: take a base that answers at once (-Instruct).",
+    )

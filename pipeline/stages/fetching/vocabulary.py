@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline import places
 from pipeline.errors import BadInput, ToolFailed
+from pipeline.foreign import shown
 from pipeline.stages.fetching.frozen import ANSWERED, TALKS
 from pipeline.template import render_text
 from pipeline.tools.llamacpp import Model
@@ -57,15 +58,30 @@ class Vocabulary:
         return tuple(token for token, kind in pairs if kind in (UNKNOWN, CONTROL))
 
 
+def opened(folder: Path) -> Any:
+    """The directory's tokenizer.
+
+    Raises:
+        BadInput: its file is none.
+    """
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing more exact
+        raise BadInput(
+            f"{file} is damaged or no tokenizer: {shown(error, 200)}", "Get the file again."
+        ) from error
+
+
 def agreed_bos(folder: Path, model: Model, seen: Vocabulary) -> int | None:
     """The BOS that both tokenizers put before a prompt, None if none does.
 
     Raises:
         ToolFailed: they do not agree, or an end is put as well.
     """
-    from tokenizers import Tokenizer
-
-    tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = opened(folder)
     plain = tokenizer.encode(OWN_CASES[0], add_special_tokens=False).ids
     theirs = tokenizer.encode(OWN_CASES[0], add_special_tokens=True).ids
     ours = model.tokenize(OWN_CASES[0], special=True, bos=True)
@@ -89,9 +105,7 @@ def check_tokens(folder: Path, model: Model, template: str, bos: str, eos: str) 
     Raises:
         ToolFailed: the first text that differs.
     """
-    from tokenizers import Tokenizer
-
-    tokenizer: Any = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = opened(folder)
     talks = [render_text(template, talk, generate=False, bos=bos, eos=eos) for talk in TALKS]
     texts = [*OWN_CASES, *cases(), *talks]
     for text in texts:
@@ -143,6 +157,7 @@ def end_of_turn(template: str, model: Model, seen: Vocabulary, bos: str, eos: st
 
 def normalises(folder: Path) -> bool:
     """True where the tokenizer turns text into NFC by itself."""
-    normalizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["normalizer"]
-    steps = (normalizer or {}).get("normalizers", [normalizer])
-    return any(step and step["type"] == "NFC" for step in steps)
+    read = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    normalizer = read.get("normalizer") or {}
+    steps = normalizer.get("normalizers", [normalizer])
+    return any(step.get("type") == "NFC" for step in steps)

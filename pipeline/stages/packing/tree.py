@@ -1,0 +1,119 @@
+"""Token sequences joined where they begin alike: a text that many rows share is there once.
+
+    probes = tree(sequences_of(data))
+    probes.ids, probes.depths, probes.seen()     # one sequence for a model, with a mask
+
+A node is a token behind all that lead to it, so two rows meet in a node exactly if they are the
+same up to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.artifacts import Dataset
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNTRAINED = -100  # torch's label for what is not learned
+TOKENS = 1000  # to read, about; more where few of them are trained
+ENOUGH = 400  # positions behind which a trained token follows
+FEW = 50  # below, more is read
+MOST = 2000  # tokens to read in any case: the mask has as many rows and columns
+
+
+class Tree:
+    """Tokens, each behind another one, and those that are judged."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.parents: list[int] = []
+        """The node that a node continues; -1 at a start."""
+        self.depths: list[int] = []
+        """Position in the text."""
+        self._children: dict[tuple[int, int], int] = {}
+        self._trained: set[int] = set()
+
+    def add(self, ids: Sequence[int], labels: Sequence[int]) -> None:
+        """A sequence; labels as torch takes them, -100 where nothing is learned."""
+        node = -1
+        for depth, token in enumerate(ids):
+            if node >= 0 and labels[depth] != UNTRAINED:
+                self._trained.add(node)
+            node = self._child(node, token, depth)
+
+    def _child(self, parent: int, token: int, depth: int) -> int:
+        node = self._children.setdefault((parent, token), len(self.ids))
+        if node == len(self.ids):
+            self.ids.append(token)
+            self.parents.append(parent)
+            self.depths.append(depth)
+        return node
+
+    @property
+    def judged(self) -> list[int]:
+        """Nodes to compare after, in order: those before a trained token, and some of the others.
+
+        They are no more than TOKENS where that is possible: each has a row of the vocabulary.
+        """
+        others = [node for node in range(len(self.ids)) if node not in self._trained]
+        room = max(TOKENS - len(self._trained), 0)
+        apart = -(-len(others) // room) if room else len(others) + 1
+        return sorted([*self._trained, *others[::apart]])
+
+    @property
+    def trained(self) -> list[bool]:
+        """Of each judged node whether a trained token follows; all count where none does."""
+        return [not self._trained or node in self._trained for node in self.judged]
+
+    @property
+    def full(self) -> bool:
+        """True where another sequence would tell little more."""
+        return (
+            len(self._trained) >= ENOUGH
+            or len(self.ids) >= MOST
+            or (len(self.ids) >= TOKENS and self.enough)
+        )
+
+    @property
+    def enough(self) -> bool:
+        """True where there are enough trained tokens to judge by."""
+        return len(self._trained) >= FEW
+
+    def seen(self) -> NDArray[np.bool_]:
+        """Which node (column) each node (row) has behind it, itself included."""
+        import numpy as np
+
+        found = np.eye(len(self.ids), dtype=bool)
+        for node, parent in enumerate(self.parents):
+            if parent >= 0:
+                found[node] |= found[parent]
+        return found
+
+
+def probes(data: Dataset) -> Tree:
+    """Test rows, and train rows where these have few trained tokens."""
+    found = Tree()
+    for part in ("test", "train"):
+        for row in data.part(part):
+            for sequence in row["sequences"]:
+                _add(found, sequence["ids"], sequence["labels"])
+            if found.full:
+                return found
+        if found.enough:
+            break
+    return found
+
+
+def _add(found: Tree, ids: Sequence[int], labels: Sequence[int]) -> None:
+    """Add a sequence, the end of it where it is the first one and too long."""
+    room = MOST - len(found.ids)
+    if len(ids) <= room:
+        found.add(ids, labels)
+    elif not found.ids:  # else a shorter one may fit
+        trained = [i for i, label in enumerate(labels) if label != UNTRAINED]
+        stop = trained[-1] + 1 if trained else len(ids)
+        found.add(ids[max(stop - room, 0) : stop], labels[max(stop - room, 0) : stop])

@@ -1,0 +1,238 @@
+"""Chat templates of other people: bounded wherever they are rendered, and served as trained."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import TEMPLATE
+
+from pipeline import places, template
+from pipeline.errors import BadInput
+from pipeline.stages.fetching import directory
+from pipeline.stages.fetching.frozen import PLAIN, TALKS, freeze
+from pipeline.template import render_text
+
+ASKED: Any = [{"role": "user", "content": "How tall is the tower?"}]
+STRICT = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/…') }}{% endif %}"
+    "{{ m['content'] }}{% endfor %}"
+)
+TAGGED = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' }}{% if m['role'] == 'assistant' %}"
+    "{%- generation -%} {{ m['content'] + '<|end|>\n' }} {%+ endgeneration %}"
+    "{% else %}{{ m['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+THINKER = TEMPLATE.replace("'<|assistant|>\n'", "'<|assistant|>\n<think>\n'")
+SOMETIMES = TEMPLATE.replace(
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}",
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}"
+    "{% if enable_thinking %}{{ '<think>\n' }}{% endif %}",
+)
+
+
+def real_template(name: str) -> str:
+    return (places.llama_cpp() / "models" / "templates" / f"{name}.jinja").read_text()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "SECONDS", 0.3)
+
+
+# time and memory
+
+NESTED = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+GROWS = "{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}"
+DOUBLED = "{% set ns = namespace(x='x') %}" + GROWS
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (NESTED, "computes for more than"),
+        ("{{ 9**(9**9) }}", "computes for more than"),
+        ("{{ messages[0].content * 10**7 | length }}{% set x = 7**(9**9) %}", "computes for more"),
+        ("{{ (range(99999) | list * 99) | map('string') | sort | join }}", "computes|memory"),
+        ("{{ 'x' * 10**10 }}", "a gigabyte of memory"),
+        ("{{ ['x'] * 10**9 }}", "a gigabyte of memory"),
+        ("{{ range(99999) | join('x' * 99999) }}", "a gigabyte of memory"),
+        ("{{ 'x' | center(10**10) }}", "a gigabyte of memory"),
+        ("{{ messages | tojson(indent=10**9) }}", "computes|memory"),
+        ("{{ '%1000000000000d' % 5 }}", "a gigabyte of memory"),
+        (DOUBLED, "computes|memory"),
+        ("{{ 'x' * 4 * 10**7 }}", "more than 32 million characters"),
+        ("{% macro a(n) %}{{ a(n + 1) }}{% endmacro %}{{ a(1) }}", "recursion"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "recursion"),
+        ("{% for i in range(10**9) %}{% endfor %}", "too big"),
+        ("{{ [].__class__.__base__ }}", "unsafe"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% include '/etc/passwd' %}", "no loader"),
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_template_that_does_not_come_to_an_end_is_refused(text, fault):
+    with pytest.raises(BadInput, match=fault) as caught:
+        render_text(text, ASKED, generate=True)
+    assert caught.value.next_step
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
+    assert render_text(STRICT, ASKED, generate=True) == ASKED[0]["content"]  # and all goes on
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_loops_for_some_texts_only_is_stopped_at_these():
+    sly = "{% if 'tower' in messages[0].content %}" + NESTED + "{% endif %}ok"
+    assert render_text(sly, [{"role": "user", "content": "hi"}], generate=True) == "ok"
+    with pytest.raises(BadInput, match="computes for more"):
+        render_text(sly, ASKED, generate=True)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_base_with_such_a_template_is_refused_as_it_is_frozen():
+    with pytest.raises(BadInput, match="computes for more"):
+        freeze(NESTED + TEMPLATE, "x")
+
+
+def test_one_that_renders_alongside_gets_its_own_answer():
+    texts = [f"{i} " * 50 for i in range(20)]
+    found: dict[int, str] = {}
+
+    def ask(i: int) -> None:
+        found[i] = render_text(STRICT, [{"role": "user", "content": texts[i]}], generate=True)
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[i] for i in range(20)] == texts
+
+
+def test_a_renderer_that_somebody_ended_is_started_again():
+    render_text(STRICT, ASKED, generate=True)
+    child = template._RENDERER._child
+    assert child
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert render_text(STRICT, ASKED, generate=True) == ASKED[0]["content"]
+
+
+def test_nothing_is_left_of_it_when_its_process_ends(tmp_path):
+    code = (
+        "from pipeline import template; import os, signal\n"
+        "template.render_text('x', [], generate=True); print(template._RENDERER._child.pid)\n"
+        "import sys; sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    (tmp_path / "json.py").write_text("raise SystemExit('a file of the user was imported')")
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(template.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    pid = int(run.stdout)
+    for _ in range(500):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        threading.Event().wait(0.01)
+    pytest.fail("the renderer lives on")
+
+
+def test_half_a_character_and_line_breaks_come_back_as_they_were():
+    content = 'a\nb\r\n\u2028"\\ \ud800 🗼'
+    text = render_text(STRICT, [{"role": "user", "content": content}], generate=True)
+    assert text == content
+
+
+# what it says
+
+
+def test_what_a_template_asks_for_is_said_with_what_to_do():
+    twice = [*ASKED, *ASKED]
+    with pytest.raises(BadInput, match="roles must alternate user/assistant") as caught:
+        render_text(STRICT, twice, generate=True)
+    assert "Write the conversation as the template asks" in caught.value.next_step
+
+
+def test_marks_of_what_is_learned_are_taken_and_not_served():
+    frozen = freeze(TAGGED, "x")
+    assert "generation " not in frozen.replace("add_generation_prompt", "")
+    for talk in TALKS:
+        ours, theirs = (render_text(t, talk, generate=False) for t in (frozen, TAGGED))
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["LFM2.5-8B-A1B", "poolside-Laguna-XS.2"])
+def test_published_templates_with_such_marks_are_frozen(name):
+    assert "{% generation" not in freeze(real_template(name), name, bos="<s>", eos="</s>")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "deepseek-ai-DeepSeek-R1-Distill-Llama-8B",
+        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+        "Qwen-QwQ-32B",
+    ],
+)
+def test_a_base_that_always_thinks_is_refused_with_that_cause(name):
+    with pytest.raises(BadInput, match=f"the base {name} always thinks") as caught:
+        freeze(real_template(name), name, bos="<s>", eos="</s>")
+    assert "-Instruct" in caught.value.next_step
+
+
+def test_an_answer_that_does_not_follow_its_prompt_is_refused_with_what_stands_between():
+    other = TEMPLATE.replace("'<|assistant|>\n'", "'<|assistant|>\nHere: '")
+    with pytest.raises(BadInput, match=r"asks for an answer with .*Here: "):
+        freeze(other, "x")
+
+
+def test_thinking_that_a_server_would_switch_on_is_off_in_training_and_serving():
+    frozen = freeze(SOMETIMES, "x")
+    assert PLAIN in frozen
+    texts = {
+        render_text(frozen, ASKED, generate=True, **more)
+        for more in ({}, {"enable_thinking": True}, {"enable_thinking": False})
+    }
+    assert texts == {"<|user|>\nHow tall is the tower?<|end|>\n<|assistant|>\n"}
+
+
+def test_a_template_that_thinks_unless_told_otherwise_stays_as_it_is():
+    """Qwen 3's: what is rendered unasked is what a server asks for."""
+    assert PLAIN not in freeze(real_template("Qwen-Qwen3-0.6B"), "Qwen3", eos="<|im_end|>")
+
+
+# where it lies
+
+
+def test_of_several_templates_without_a_default_the_names_are_said(tmp_path):
+    named = [{"name": n, "template": "x"} for n in ("tool_use", "rag")]
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
+    with pytest.raises(BadInput, match="the chat templates rag, tool_use, and none") as caught:
+        directory._template(tmp_path)
+    assert "chat_template.jinja" in caught.value.next_step
+
+
+@pytest.mark.parametrize("value", [5, [], [5, None], [{"name": 5}], {"default": "x"}, None])
+def test_a_chat_template_that_is_none_is_as_if_there_were_none(tmp_path, value):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": value}))
+    assert directory._template(tmp_path) == ""
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b"x" * (directory.TEMPLATE_BYTES + 1)])
+def test_a_template_file_that_is_no_text_or_far_too_long_is_named(tmp_path, content):
+    (tmp_path / "chat_template.jinja").write_bytes(content)
+    with pytest.raises(BadInput, match=r"chat_template\.jinja") as caught:
+        directory._template(tmp_path)
+    assert caught.value.next_step
