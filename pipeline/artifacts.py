@@ -103,7 +103,7 @@ class Dataset(Artifact):
     Files: train.jsonl, validation.jsonl, test.jsonl; a line is
     {"messages": [...], "sequences": [{"ids": [int], "labels": [int]}]}: the user's own turns,
     and what is trained of them (SYSTEM in front where it applies). Labels as in torch: -100 is not
-    trained.
+    trained. "context": [int] beside them names assistant turns that are not trained, if there are.
     """
 
     FILES = ("train.jsonl", "validation.jsonl", "test.jsonl")
@@ -178,7 +178,7 @@ class Specialist(BaseModel):
     adapter: Adapter
     gguf: Gguf
     system: str
-    """SYSTEM of the Modelfile; '' if none."""
+    """SYSTEM of the Modelfile, else the system message that all rows share; '' if none."""
     parameters: dict[str, str | int | float | bool | list[str]]
     """PARAMETERs as Ollama's API takes them (`stop` is a list), num_ctx included."""
     license: str

@@ -11,7 +11,8 @@ from pipeline.settings import Prepare
 from pipeline.source import read_source
 from pipeline.stage import Where
 from pipeline.stages import prepare
-from pipeline.stages.prepare import UNTRAINED, part_of
+from pipeline.stages.prepare import UNTRAINED
+from pipeline.stages.preparing.split import PARTS, Split
 from pipeline.template import render, trained_messages
 from pipeline.tools import llamacpp
 from pipeline.values import Conversation
@@ -93,18 +94,24 @@ def test_system_goes_to_rows_without_one_only(tmp_path: Path, smallest_base: Bas
     )
 
 
+def parts_of(rows: list[Conversation]) -> list[str]:
+    split = Split(rows)
+    return [split.part(row) for row in rows]
+
+
 def test_adding_rows_never_moves_old_ones() -> None:
     rows = [ask(f"Question {n}", f"Answer {n}") for n in range(500)]
-    before = [part_of(row, 100) for row in rows[:100]]
-    assert [part_of(row, 500) for row in rows[:100]] == before
-    counts = {part: [part_of(row, 500) for row in rows].count(part) for part in prepare.PARTS}
+    parts = parts_of(rows)
+    assert parts[:100] == parts_of(rows[:100])
+    counts = {part: parts.count(part) for part in PARTS}
     assert 30 <= counts["test"] <= 75
     assert 30 <= counts["validation"] <= 75
 
 
 def test_another_answer_to_the_same_question_stays_in_the_same_part() -> None:
-    for n in range(50):
-        assert part_of(ask(f"Q{n}", "One"), 100) == part_of(ask(f"Q{n}", "Two"), 100)
+    rows = [ask(f"Q{n}", answer) for n in range(50) for answer in ("One", "Two")]
+    parts = parts_of(rows)
+    assert parts[::2] == parts[1::2]
 
 
 def test_below_40_rows_nothing_is_held_back_for_validation(
@@ -155,7 +162,7 @@ def test_a_row_longer_than_the_context_is_refused_or_skipped_by_name(
         where=Where(say=said.append),
     )
     assert data.rows == 1
-    assert any("too long: 1 rows, lines 2" in line for line in said)
+    assert any("too long: 1 row, line 2" in line for line in said)
 
 
 def test_a_template_that_rewrites_former_turns_gives_each_answer_its_own_sequence(
