@@ -3,11 +3,11 @@
 
 PYTHON = python3
 .DEFAULT_GOAL = help
-.PHONY: help setup setup-tests specialist check test test-gpu ollama-stop clean
+.PHONY: help setup setup-tests specialist check test test-gpu try-ollama ollama-stop clean
 
 # Said to make, not taken from the environment: WSL has a NAME there, the machine's own.
-$(foreach name,DATA NAME BASE DEVICE ARGS,$(if $(filter environment,$(origin $(name))),$(eval $(name) =)))
-export DATA NAME BASE DEVICE
+$(foreach name,DATA NAME BASE DEVICE ARGS VERSION,$(if $(filter environment,$(origin $(name))),$(eval $(name) =)))
+export DATA NAME BASE DEVICE VERSION
 
 SETUP = command -v $(PYTHON) >/dev/null || { echo "Error: no Python: sudo apt install python3 python3-venv" >&2; exit 1; }; \
 	$(PYTHON) -m pipeline.setup $${DEVICE:+--device "$$DEVICE"}
@@ -22,6 +22,7 @@ help:
 	@echo "make check                  lint, format and types"
 	@echo "make test                   check, unit tests, and the smoke test in a real Ollama"
 	@echo "make test-gpu               the tests that need an NVIDIA GPU"
+	@echo "make try-ollama VERSION=…   build that Ollama and run the tests that need one on it"
 	@echo "make ollama-stop            stop the Ollama that we started, and no other"
 	@echo "make clean                  remove what was made in this folder"
 
@@ -29,7 +30,7 @@ setup:
 	@$(SETUP)
 
 setup-tests:
-	@$(SETUP) --binary
+	@$(SETUP) --tests
 
 specialist:
 	@test -n "$$DATA" || { echo "Error: which data? make specialist DATA=data/brand-voice.jsonl" >&2; exit 1; }
@@ -52,6 +53,13 @@ test-gpu: setup-tests
 	@if .venv/bin/python -c "from pipeline.tools import gpu; raise SystemExit(not gpu.present())"; \
 	then .venv/bin/python -m pytest -q -m gpu; \
 	else echo "There is no NVIDIA GPU here: the tests that need one were not run."; fi
+
+# docs/ollama.md tells what is tried, and what to do where something has changed.
+try-ollama:
+	@test -n "$$VERSION" || { echo "Error: which version? make try-ollama VERSION=0.34.4" >&2; exit 1; }
+	@$(SETUP) --tests --ollama "$$VERSION"
+	SPECIALIST_TEST_OLLAMA="$$VERSION" .venv/bin/python -m pytest -q -m smoke \
+		tests/test_ollama.py tests/test_release.py tests/smoke/test_brand_voice.py
 
 ollama-stop:
 	@$(PYTHON) -c "from pipeline.tools import server; print(server.stop())"

@@ -7,6 +7,7 @@ made elsewhere is the same artifact. `path` is where it lies on this machine and
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -120,6 +121,15 @@ class Dataset(Artifact):
     """Tokens of the longest trained answer, its end-of-turn included."""
     uses_system: bool
     """True if the Modelfile's SYSTEM went to at least one row."""
+
+    def answers(self) -> Iterator[str]:
+        """The texts of the assistant's turns that are learned, in all parts."""
+        for part in ("train", "validation", "test"):
+            for row in self.part(part):
+                context = row.get("context", ())
+                for index, turn in enumerate(row["messages"]):
+                    if turn["role"] == "assistant" and index not in context:
+                        yield turn["content"]
 
     def part(self, name: str) -> list[dict[str, Any]]:
         """The rows of `train`, `validation` or `test`, as the files hold them."""

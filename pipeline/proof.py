@@ -2,15 +2,17 @@
 
 Twenty conversations go to Ollama as a user would send them. The prompt that it renders, the token
 ids that llama.cpp makes of it with the file that Ollama stored, and the number of tokens that it
-evaluated must be those of the training; answers must end by themselves. Whatever is missing in a
-reply is a failure: there is no check that passes because it could not be made.
+evaluated must be those of the training; answers must end by themselves, greedy ones and those that
+`ollama run` gets under the model's own PARAMETERs; and the stored file must hold what training
+promised (promise.py). Whatever is missing in a reply is a failure: there is no check that passes
+because it could not be made.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline import promise
 from pipeline.artifacts import Dataset, Specialist
+from pipeline.candidate import Candidate
 from pipeline.errors import ProofFailed
 from pipeline.probes import forms
-from pipeline.stage import Progress
+from pipeline.stage import Progress, Where
 from pipeline.stages.preparing.control import structural
 from pipeline.stored import same_file
 from pipeline.template import render, trained_messages
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
 CONVERSATIONS = 20
 ANSWERS = 10
+RUNS = 4  # of them asked for once more as `ollama run` asks
 UNTRAINED = -100  # torch's label of a token that is not trained
 PATIENCE = 4  # times the longest trained answer: one that is not over by then will not end
 _REPORT = "Please report this; until then, another base serves."
@@ -54,13 +59,20 @@ class Proof(BaseModel):
     """Tokens of the longest of them."""
     tensors: int
     seconds: float
+    runs: int = 0
+    """Answers asked for as `ollama run` asks; 0 in a proof of an earlier version."""
+    loss: float | None = None
+    """Of the stored file on held-out answers, nats per token."""
+    cost: float | None = None
+    """What the PARAMETERs add to it."""
 
     @property
     def summary(self) -> str:
         """The proof in a line."""
         return (
-            f"{self.conversations} prompts equal ({self.tokens} token ids), {self.answers} answers "
-            f"end by themselves, {self.tensors} tensors equal"
+            f"{self.conversations} prompts equal ({self.tokens} token ids), "
+            f"{self.answers + self.runs} answers end by themselves, {self.tensors} tensors equal, "
+            f"loss {self.loss:.2f} as trained"
         )
 
 
@@ -76,18 +88,16 @@ class Case:
 
 
 def prove(
-    ollama: Ollama,
-    name: str,
-    made: Specialist,
-    report: Callable[[Progress], None] = lambda progress: None,
+    ollama: Ollama, candidate: Candidate, made: Specialist, where: Where | None = None
 ) -> Proof:
-    """Compare what Ollama serves as `name` with what was made.
+    """Compare what Ollama serves as the candidate with what was made.
 
     Raises:
         ProofFailed: the first difference.
         Missing: the stored file cannot be read, so that nothing can be proven.
     """
-    start = time.monotonic()
+    where, name, start = where or Where(), candidate.name, time.monotonic()
+    candidate.check(ollama)
     ollama.unload(name)  # a model that is loaded keeps the template mode of the name it came by
     if (shown := ollama.show(name).get("template")) != made.base.template:
         raise ProofFailed(_differ("the chat template", made.base.template, str(shown)), _REPORT)
@@ -95,24 +105,35 @@ def prove(
     tensors = same_file(made.gguf.file, blob)
     tokens = 0
     replies: list[Reply] = []
+    runs: list[tuple[list[int], Reply]] = []
     cases = list(conversations(made))
-    with llamacpp.Model(blob) as model:
+    with llamacpp.Model(blob, weights=True) as model:
         for done, case in enumerate(cases):
-            report(Progress(done, len(cases), case.source))
+            where.report(Progress(done, len(cases), case.source))
             asks = case.trained is not None and len(replies) < ANSWERS
             limit = PATIENCE * made.data.longest_answer if asks else 1
             ids = _prompt(ollama, name, made, model, case)
             reply = ollama.chat(name, case.messages, limit=limit)
-            _count(case, ids, reply)
+            _count(case, len(ids), reply)
             tokens += len(ids)
             if asks:
                 replies.append(_ended(made, case, reply))
+                if len(runs) < RUNS:
+                    runs.append((ids, _run(ollama, name, made, case, len(ids))))
+        _mostly_end(made, [reply for _, reply in runs])
+        held = promise.hold(model, made, where)
+        given = [(ids, reply.text) for ids, reply in runs]
+        promise.check_answers(model, given, held, where.threads)
+    candidate.check(ollama)
     return Proof(
         conversations=len(cases),
         tokens=tokens,
         answers=len(replies),
         longest=max((reply.answer_tokens for reply in replies), default=0),
         tensors=tensors,
+        runs=sum(reply.reason == "stop" for _, reply in runs),
+        loss=round(held.loss, 4),
+        cost=round(held.cost, 4),
         seconds=round(time.monotonic() - start, 1),
     )
 
@@ -183,11 +204,11 @@ def _tokenizer(path: Path) -> Tokenizer:
     return Tokenizer.from_file(str(path / "tokenizer.json"))
 
 
-def _count(case: Case, ids: list[int], reply: Reply) -> None:
-    if reply.prompt_tokens != len(ids):
+def _count(case: Case, trained: int, reply: Reply) -> None:
+    if reply.prompt_tokens != trained:
         raise ProofFailed(
-            f"Ollama reads {case.source} as {reply.prompt_tokens} tokens, trained were {len(ids)}"
-            + (" (a second BOS)" if reply.prompt_tokens == len(ids) + 1 else ""),
+            f"Ollama reads {case.source} as {reply.prompt_tokens} tokens, trained were {trained}"
+            + (" (a second BOS)" if reply.prompt_tokens == trained + 1 else ""),
             _REPORT,
         )
 
@@ -206,6 +227,33 @@ def _ended(made: Specialist, case: Case, reply: Reply) -> Reply:
     if shown:
         raise ProofFailed(f"the answer to {case.source} shows {shown[0]}: {reply.text!r}", more)
     return reply
+
+
+def _run(ollama: Ollama, name: str, made: Specialist, case: Case, prompt: int) -> Reply:
+    """The answer that a user will see, if it is whole."""
+    reply = ollama.run(name, case.messages, patience=PATIENCE * made.data.longest_answer)
+    asked = f"asked as `ollama run` asks, the answer to {case.source}"
+    way_out = "Look at the PARAMETERs in the Modelfile; a changed one does not train again."
+    if reply.reason not in ("stop", ""):
+        raise ProofFailed(f"{asked} is cut off: …{reply.text[-60:]!r} ({reply.reason})", way_out)
+    if not reply.text.strip():
+        raise ProofFailed(f"{asked} is empty", way_out)
+    if shown := [marker for marker in structural(made.base) if marker in reply.text]:
+        raise ProofFailed(f"{asked} shows {shown[0]}: {reply.text!r}", way_out)
+    if reply.reason:
+        _count(case, prompt, reply)
+    return reply
+
+
+def _mostly_end(made: Specialist, runs: Sequence[Reply]) -> None:
+    """One sampled answer may ramble; if half of them do, users will see it."""
+    endless = [reply for reply in runs if not reply.reason]
+    if len(endless) * 2 > len(runs):
+        raise ProofFailed(
+            f"asked as `ollama run` asks, {len(endless)} of {len(runs)} answers do not end within"
+            f" {PATIENCE * made.data.longest_answer} tokens: …{endless[0].text[-60:]!r}",
+            "Lower PARAMETER temperature, or train longer (--set tune.epochs=…).",
+        )
 
 
 def _differ(what: str, ours: Sequence[Any], theirs: Sequence[Any]) -> str:

@@ -1,8 +1,8 @@
 """Publish, prove, promote: the only code that changes the world outside the store.
 
-    NAME:candidate   registered, and removed again however it ends
-    NAME:latest      moves only after the proof
-    NAME:previous    what NAME:latest was before; `ollama cp NAME:previous NAME` goes back
+    NAME:candidate-…   registered, and removed again: by this run, or by the next if it was killed
+    NAME:latest        moves only after the proof
+    NAME:previous      what NAME:latest was before; `ollama cp NAME:previous NAME` goes back
 
 Never cached, and safe to repeat: a release that was broken off anywhere is made again as a whole.
 """
@@ -18,10 +18,11 @@ from filelock import FileLock, Timeout
 
 from pipeline import places, released
 from pipeline.artifacts import Specialist
+from pipeline.candidate import Candidate
 from pipeline.digests import file_digest
 from pipeline.errors import PipelineError, ProofFailed, ToolFailed
 from pipeline.modelfile import lossy, served
-from pipeline.names import CANDIDATE, PREVIOUS, full
+from pipeline.promotion import begin, promote, undo
 from pipeline.proof import Proof, prove
 from pipeline.released import Record, already_released, check_name_is_ours, records
 from pipeline.stage import Where
@@ -45,18 +46,31 @@ def release(
     """
     where = where or Where()
     with _alone(made.name, where.say):
-        check_name_is_ours(made.name, ollama, replace=replace)
-        candidate = full(made.name, CANDIDATE)
+        undo(made.name, ollama, where.say)  # what a run left that was killed
+
+        def check() -> None:
+            check_name_is_ours(made.name, ollama, replace=replace)
+
+        check()
+        journal = begin(made.name, ollama)
         try:
-            publish(made, ollama, candidate, where)
-            proof = prove(ollama, candidate, made, where.report)
-            promote(made, ollama, candidate, proof)
+            candidate = publish(made, ollama, journal.candidate, where)
+            proof = prove(ollama, candidate, made, where)
+            promote(
+                made.name,
+                ollama,
+                candidate,
+                journal,
+                lambda former: _record(made, ollama, candidate.digest, former, proof),
+                check,
+            )
         except ProofFailed as error:
             raise ProofFailed(
                 f"{made.name} was not registered: {error}", error.next_step
             ) from error
         finally:
-            _remove(ollama, candidate)
+            with suppress(PipelineError):
+                undo(made.name, ollama)
         _write_text(made, where.say)
     return proof
 
@@ -78,72 +92,25 @@ def _alone(name: str, say: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
-def publish(made: Specialist, ollama: Ollama, candidate: str, where: Where) -> None:
-    """Upload the GGUF, unless Ollama has it, and register it under a name of no consequence."""
+def publish(made: Specialist, ollama: Ollama, name: str, where: Where) -> Candidate:
+    """Upload the GGUF, unless Ollama has it, and register it under a name of no consequence.
+
+    Raises:
+        ToolFailed: Ollama has it not, whatever it said.
+    """
     digest = file_digest(made.gguf.file)
     ollama.upload(made.gguf.file, digest, where.report)
     ollama.create(
-        candidate,
+        name,
         digest,
         system=made.system,
         parameters=made.parameters,
         license=made.license,
         report=where.report,
     )
-
-
-def promote(made: Specialist, ollama: Ollama, candidate: str, proof: Proof) -> None:
-    """Let NAME be the candidate and NAME:previous what NAME was.
-
-    The former one is kept, then the record written, then NAME moved: wherever this is broken off,
-    the record names whatever NAME and NAME:previous are by then.
-
-    Raises:
-        ToolFailed: Ollama did not do as it said; NAME is what it was before.
-    """
-    latest, new, old = full(made.name), ollama.digest(candidate), ollama.digest(full(made.name))
-    if new is None:
-        raise ToolFailed(f"{candidate} is gone from Ollama", "Run the same command again.")
-    before, previous = released.released(made.name), full(made.name, PREVIOUS)
-    try:
-        if old is not None and old != new:
-            _copy(ollama, latest, previous, old)
-        released.write(_record(made, ollama, new, ollama.digest(previous), proof))
-        _copy(ollama, candidate, latest, new)
-    except BaseException:
-        _take_back(ollama, made.name, old, before)
-        raise
-
-
-def _copy(ollama: Ollama, source: str, destination: str, digest: str | None) -> None:
-    ollama.copy(source, destination)
-    if ollama.digest(destination) != digest:
-        raise ToolFailed(
-            f"Ollama said yes to a copy, but {destination} is not {source}",
-            "Look at the disk of Ollama's models, then run the same command again.",
-        )
-
-
-def _take_back(ollama: Ollama, name: str, old: str | None, before: Record | None) -> None:
-    """Make NAME and its record what they were, as far as Ollama still answers."""
-    if before:
-        released.write(before)
-    else:
-        released.file(name).unlink(missing_ok=True)
-    latest, previous = full(name), full(name, PREVIOUS)
-    with suppress(PipelineError):
-        if old is None and ollama.exists(latest):
-            ollama.delete(latest)
-        elif ollama.digest(latest) != old and ollama.digest(previous) == old:
-            ollama.copy(previous, latest)
-
-
-def _remove(ollama: Ollama, candidate: str) -> None:
-    """Take the candidate out of memory and of the list; NAME shares its file."""
-    with suppress(PipelineError):
-        ollama.unload(candidate)
-    with suppress(PipelineError):
-        ollama.delete(candidate)
+    if (manifest := ollama.digest(name)) is None:
+        raise ToolFailed(f"{name} is gone from Ollama", "Run the same command again.")
+    return Candidate(name, manifest)
 
 
 def _record(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline import places
 from pipeline.artifacts import Specialist
 from pipeline.errors import BadInput, PipelineError
-from pipeline.names import CANDIDATE, LATEST, PREVIOUS, full, same
+from pipeline.names import LATEST, PREVIOUS, full, same
 from pipeline.proof import Proof
 from pipeline.tools import host, server
 from pipeline.tools.ollama import Ollama
@@ -124,6 +124,14 @@ def write(record: Record) -> None:
     write_json(file(record.name), record.model_dump(mode="json"))
 
 
+def restore(name: str, record: Record | None) -> None:
+    """Make the record what it was before; None if there was none."""
+    if record:
+        write(record)
+    else:
+        file(name).unlink(missing_ok=True)
+
+
 def wanted(made: Specialist) -> str:
     """Digest of everything that a release registers."""
     return digest_of({**made.model_dump(mode="json", include=_VALUES), **digests(made)})
@@ -160,7 +168,7 @@ def check_name_is_ours(name: str, ollama: Ollama, *, replace: bool = False) -> N
     """A name in Ollama that we did not make is never taken without being told to.
 
     Raises:
-        BadInput: NAME or NAME:previous is another model. NAME:candidate is always ours to take.
+        BadInput: NAME or NAME:previous is another model.
     """
     record = released(name)
     ours = {record.manifest, record.former} if record else set()
@@ -170,6 +178,6 @@ def check_name_is_ours(name: str, ollama: Ollama, *, replace: bool = False) -> N
         if found and found not in ours and not replace:
             raise BadInput(
                 f"Ollama has a model {full(name, tag)} that was not made here",
-                f"Choose another name, or add --replace ({full(name, CANDIDATE)} is proven first; "
+                "Choose another name, or add --replace (the new one is proven first; "
                 f"what {name} is now stays as {full(name, PREVIOUS)}).",
             )

@@ -9,6 +9,7 @@ from pipeline import modelfile
 from pipeline.artifacts import Base, Specialist
 from pipeline.errors import BadInput
 from pipeline.markers import marker
+from pipeline.parameters import check_answers
 from pipeline.reference import resolve
 from pipeline.settings import settings
 from pipeline.source import Source
@@ -46,6 +47,7 @@ def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None
     chosen = settings(spec, source.statistics, reference, gpu_bytes)
     base = store.do(fetch.STAGE, chosen.fetch, reference)
     data = store.do(prepare.STAGE, chosen.prepare, base, source)
+    check_answers(spec.parameters, data.longest_answer, data.answers)
     asked = spec.parameters.get("num_ctx")
     context = modelfile.context_length(
         data.longest, base.context, asked if isinstance(asked, int) else None

@@ -15,12 +15,21 @@ from pipeline import places
 from pipeline.tools.children import tied
 from pipeline.tools.host import Address
 
+INSTALLED = "installed"
 _running: dict[Address, subprocess.Popen[bytes]] = {}
 
 
-def binary() -> str:
-    """The installed `ollama`, else the one that the set-up built."""
-    return shutil.which("ollama") or str(places.ollama_built())
+def versions() -> tuple[str, ...]:
+    """What the tests run on, the main one last: what is wanted, else installed, else both built."""
+    if wanted := os.environ.get("SPECIALIST_TEST_OLLAMA"):
+        return (wanted,)
+    return (INSTALLED,) if shutil.which("ollama") else places.OLLAMAS
+
+
+def binary(version: str = "") -> str:
+    """The program of a version; of the main one if none is given."""
+    version = version or versions()[-1]
+    return str(shutil.which("ollama") if version == INSTALLED else places.ollama_built(version))
 
 
 def environment(folder: Path, address: Address) -> dict[str, str]:

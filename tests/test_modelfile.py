@@ -16,6 +16,7 @@ from pipeline.modelfile import (
     render,
     starter,
 )
+from pipeline.parameters import check_answers
 
 SHIPPED = '''\
 # A comment, and a blank line.
@@ -37,6 +38,16 @@ def refusal(text: str) -> BadInput:
     with pytest.raises(BadInput) as caught:
         parse(text, "m.Modelfile")
     return caught.value
+
+
+def test_parameters_that_would_cut_trained_answers_are_refused_before_they_are_trained() -> None:
+    answers = ["One lamp. END", "Two."]
+    check_answers({"num_predict": 9, "stop": ["###"]}, 9, lambda: answers)
+    check_answers({"num_predict": -1}, 9, lambda: answers)
+    with pytest.raises(BadInput, match=r"num_predict 8 would cut answers off: .* has 9 tokens"):
+        check_answers({"num_predict": 8}, 9, lambda: answers)
+    with pytest.raises(BadInput, match="stop END would cut answers off: the data has 'One lamp"):
+        check_answers({"stop": ["###", "END"]}, 9, lambda: answers)
 
 
 def test_it_reads_what_ollama_reads() -> None:

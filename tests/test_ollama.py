@@ -8,12 +8,14 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx
 import pytest
 import real_ollama
 
-from pipeline.errors import Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline import places
+from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
 from pipeline.stage import Progress
 from pipeline.tools import smallest
 from pipeline.tools.capable import NAME as TRIAL
@@ -28,13 +30,23 @@ HELLO: Conversation = [{"role": "user", "content": 'Say "hi" 🦊\r\n '}]
 PROMPT = '<|turn|>user\nSay "hi" 🦊\r\n <|end|>\n<|turn|>assistant\n'
 
 
-@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.smoke)])
+SERVERS = [
+    *(("fake", version) for version in places.OLLAMAS),
+    *(pytest.param(("real", v), marks=pytest.mark.smoke) for v in real_ollama.versions()),
+]
+
+
+@pytest.fixture(params=SERVERS, ids=lambda server: "-".join(server))
 def ollama(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ollama]:
-    if request.param == "fake":
-        with FakeOllama(tmp_path / "models") as fake, Ollama(fake.address) as door:
+    kind, version = request.param
+    if kind == "fake":
+        with FakeOllama(tmp_path / "m", version=version) as fake, Ollama(fake.address) as door:
             yield door
     else:
-        with real_ollama.serving(tmp_path) as address, Ollama(address) as door:
+        with (
+            real_ollama.serving(tmp_path, real_ollama.binary(version)) as address,
+            Ollama(address) as door,
+        ):
             yield door
 
 
@@ -95,6 +107,11 @@ def test_the_contract_of_prompts_and_answers(ollama: Ollama, gguf: Path) -> None
         bytes_only = bytes_only.replace(marker, "\0")  # one token each, as a byte or a space is
     assert reply.prompt_tokens == len(bytes_only.encode())
     assert ollama.chat("tiny:candidate", HELLO, limit=1).reason == "length"
+    run = ollama.run("tiny:candidate", HELLO, patience=99)
+    assert (run.text, run.reason, run.prompt_tokens) == ("ok", "stop", reply.prompt_tokens)
+    hung_up = ollama.run("tiny:candidate", HELLO, patience=0)
+    assert (hung_up.reason, hung_up.prompt_tokens) == ("", None)
+    assert "ok".startswith(hung_up.text)
     ollama.unload("tiny:candidate")
 
 
@@ -107,10 +124,59 @@ def test_the_contract_of_the_stored_file(ollama: Ollama, gguf: Path) -> None:
     assert {tensor.name: bytes(tensor.data) for tensor in stored.tensors} == ours
 
 
+def test_the_contract_of_options_that_a_version_does_not_take(ollama: Ollama, gguf: Path) -> None:
+    """Since 0.34.1 typical_p is refused in a request, and as a PARAMETER of a new model."""
+    register(ollama, gguf)
+    asked = {"options": {"typical_p": 1.0}, "stream": False}
+    body = {"model": "tiny:candidate", "messages": HELLO, **asked}
+    status = httpx.post(f"{ollama.address.url}/api/chat", json=body, trust_env=False).status_code
+    assert ollama.chat("tiny:candidate", HELLO, limit=8).text == "ok"
+    assert ollama.refused == ({"typical_p"} if status == 400 else set())
+    if status == 400:
+        with pytest.raises(BadInput, match="does not take the PARAMETERs") as caught:
+            capable(ollama, {"temperature": 0.3, "typical_p": 0.9})
+        assert "Remove PARAMETER typical_p" in caught.value.next_step
+    else:
+        capable(ollama, {"temperature": 0.3, "typical_p": 0.9})
+
+
+def test_the_contract_of_parameters_that_a_run_obeys(ollama: Ollama, gguf: Path) -> None:
+    digest = digest_of_file(gguf)
+    ollama.upload(gguf, digest, quiet)
+    ollama.create("tiny", digest, parameters={"num_predict": 1, "num_ctx": 512})
+    cut = ollama.run("tiny", HELLO, patience=9)
+    assert (cut.text, cut.reason) == ("o", "length")
+    assert ollama.chat("tiny", HELLO, limit=8).text == "ok"  # what is asked for wins
+    ollama.create("tiny", digest, parameters={"stop": ["k"], "num_ctx": 512})
+    assert ollama.run("tiny", HELLO, patience=9).text == "o"
+
+
 def test_an_ollama_that_can_do_it_is_left_as_it_was(ollama: Ollama) -> None:
     capable(ollama)
-    capable(ollama)
+    capable(ollama, {"temperature": 0.3, "num_ctx": 100_000, "stop": ["END"], "repeat_penalty": 9})
     assert ollama.tags() == {}
+
+
+def test_an_answer_that_hangs_in_the_middle_is_an_error(tmp_path: Path, gguf: Path) -> None:
+    with (
+        FakeOllama(tmp_path / "m", "hangs") as fake,
+        Ollama(fake.address, httpx.Timeout(0.3)) as ollama,
+    ):
+        register(ollama, gguf)
+        with pytest.raises(ToolFailed, match="does not answer any more"):
+            ollama.chat("tiny:candidate", HELLO, limit=8)
+
+
+def test_an_option_without_which_an_answer_is_not_greedy_is_never_left_out(
+    tmp_path: Path, gguf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeOllama(tmp_path / "m") as fake, Ollama(fake.address) as ollama:
+        register(ollama, gguf)
+        refuse = ToolFailed("Ollama refused (/api/chat): top_k is no longer supported")
+        monkeypatch.setattr(ollama, "_listen", Mock(side_effect=refuse))
+        with pytest.raises(ToolFailed, match="top_k is no longer supported"):
+            ollama.chat("tiny:candidate", HELLO, limit=8)
+    assert ollama.refused == set()
 
 
 @pytest.mark.parametrize(
@@ -145,12 +211,13 @@ def test_an_ollama_that_cannot_is_refused_with_the_reason(
 
 
 @pytest.mark.smoke
-def test_a_real_ollama_without_its_helpers_is_refused(tmp_path: Path) -> None:
-    alone = shutil.copy(Path(real_ollama.binary()).resolve(), tmp_path / "ollama")
+@pytest.mark.parametrize("version", real_ollama.versions())
+def test_a_real_ollama_without_its_helpers_is_refused(tmp_path: Path, version: str) -> None:
+    alone = shutil.copy(Path(real_ollama.binary(version)).resolve(), tmp_path / "ollama")
     with (
         real_ollama.serving(tmp_path, str(alone)) as address,
         Ollama(address) as ollama,
-        pytest.raises(Missing, match="llama-quantize binary not found") as caught,
+        pytest.raises(Missing, match=r"llama-(quantize|server) binary not found") as caught,
     ):
         capable(ollama)
     assert "helper programs" in caught.value.next_step

@@ -268,6 +268,7 @@ def test_an_answer_that_is_not_to_be_learned_is_read_as_a_server_reads_it(
         answer = model.tokenize("Out of the oven.", special=False)
     assert learned(sequence) == [*answer, smallest_base.end_of_turn]
     assert row["context"] == [1]
+    assert list(data.answers()) == ["Out of the oven."]
     assert all(set(message) == {"role", "content"} for message in row["messages"])
     assert "the last user turn, which nobody answers, is left out in 1 row" in said
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unicodedata import normalize
 from unittest.mock import Mock
 
+import httpx
 import pytest
 import real_ollama
 from click.testing import CliRunner
 from made import specialist
 
-from pipeline import cli, modelfile, released
+from pipeline import cli, modelfile, promise, promotion, released
 from pipeline import release as releasing
 from pipeline.artifacts import Specialist
 from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
@@ -100,6 +104,7 @@ def test_the_former_one_stays_as_previous(
 
 
 FAULTS = [
+    ("garbles", "answers are garbled when asked for as `ollama run` asks"),
     ("old", "the chat template differs at 1:\n  trained '{#- This template"),
     ("other render", "differs at"),
     ("forgets system", "the prompt of test row 1 (“"),
@@ -159,6 +164,65 @@ def test_an_answer_that_does_not_end_is_no_proof(
     with pytest.raises(ProofFailed, match="does not end within 12 tokens: …'okokokokokok'"):
         release(made, ollama)
     assert ollama.tags() == {}
+
+
+def test_parameters_that_cut_every_answer_are_no_proof(made: Specialist, ollama: Ollama) -> None:
+    short = made.model_copy(update={"parameters": {"num_predict": 1}})
+    with pytest.raises(
+        ProofFailed, match=r"as `ollama run` asks, the answer to .* is cut off"
+    ) as no:
+        release(short, ollama)
+    assert "PARAMETERs in the Modelfile" in no.value.next_step
+    assert ollama.tags() == {}
+
+
+def test_a_stop_that_leaves_nothing_is_no_proof(made: Specialist, ollama: Ollama) -> None:
+    with pytest.raises(ProofFailed, match="is empty"):
+        release(made.model_copy(update={"parameters": {"stop": ["o"]}}), ollama)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("repeat_penalty", 60.0), ("temperature", 50.0), ("frequency_penalty", 2.0)]
+)
+def test_parameters_that_drown_what_was_trained_are_no_proof(
+    tmp_path: Path, ollama: Ollama, name: str, value: float
+) -> None:
+    made = specialist(tmp_path / "one", system="ok " * 30)  # the answer repeats what is there
+    rows = {"parameters": {name: value, "repeat_last_n": -1}}
+    with pytest.raises(ProofFailed, match=f"PARAMETER {name} {value}.* would garble") as caught:
+        release(made.model_copy(update=rows), ollama)
+    assert "does not train again" in caught.value.next_step
+    assert ollama.tags() == {}
+
+
+def test_penalties_are_those_of_llama_cpp(made: Specialist) -> None:
+    import ctypes
+
+    import numpy as np
+
+    from pipeline.tools import llamacpp
+
+    llama = llamacpp.library()
+    logits = np.random.default_rng(0).normal(0, 5, 50)
+    before = [1, 2, 3, 2, 9, 9, 9, 40]
+    sampler = llama.llama_sampler_init_penalties(50, 6, 1.3, 0.4, 0.7)
+    for token in before:
+        llama.llama_sampler_accept(sampler, token)
+    data = (llama.llama_token_data * 50)(*((i, float(x), 0.0) for i, x in enumerate(logits)))
+    array = llama.llama_token_data_array(data, 50, -1, False)
+    llama.llama_sampler_apply(sampler, ctypes.byref(array))
+    llama.llama_sampler_free(sampler)
+    said = {"repeat_penalty": 1.3, "frequency_penalty": 0.4, "presence_penalty": 0.7}
+    ours = promise.penalised(logits, before, {**said, "repeat_last_n": 6})
+    assert np.allclose([each.logit for each in data], ours, atol=1e-5)
+
+
+def test_a_slow_answer_is_not_one_that_hangs(
+    made: Specialist, fake: FakeOllama, tmp_path: Path
+) -> None:
+    fake.faults.add("slow")
+    with Ollama(fake.address, httpx.Timeout(0.12)) as ollama:  # three tokens take longer in all
+        assert release(made, ollama).answers == 10
 
 
 def test_files_that_cannot_be_read_are_no_reason_to_skip(
@@ -311,9 +375,37 @@ class Killed(BaseException):
     """Where a SIGKILL would have struck: nothing is tidied up after it."""
 
 
+@contextmanager
+def killed_after(steps: int, ollama: Ollama) -> Iterator[None]:
+    """The process dies at the step of a promotion that follows so many."""
+    left = iter(range(steps))
+
+    def deadly(step: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: object) -> None:
+            if next(left, None) is None:
+                raise Killed
+            step(*arguments)
+
+        return run
+
+    def nothing(*_: object) -> None:
+        pass
+
+    undo = promotion.undo
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ollama, "copy", deadly(ollama.copy))
+        patch.setattr(released, "write", deadly(released.write))
+        patch.setattr(promotion, "undo", nothing)
+        first = Mock(side_effect=[undo("nobody", ollama), *[None] * 9])
+        patch.setattr(releasing, "undo", first)
+        patch.setattr(releasing, "_write_text", Mock(side_effect=Killed))
+        with pytest.raises(Killed):
+            yield
+
+
 @pytest.mark.parametrize("gone", ["", "tiny", "tiny:previous"])
-@pytest.mark.parametrize("steps", range(4))
-def test_killed_at_any_point_of_the_promotion_the_models_are_still_ours(
+@pytest.mark.parametrize("steps", range(5))
+def test_killed_at_any_point_of_the_promotion_nothing_is_lost(
     made: Specialist,
     other: Specialist,
     ollama: Ollama,
@@ -326,28 +418,114 @@ def test_killed_at_any_point_of_the_promotion_the_models_are_still_ours(
     release(other, ollama)
     if gone:
         ollama.delete(gone)
-    left = iter(range(steps))
-
-    def deadly(step: Callable[..., None]) -> Callable[..., None]:
-        def run(*arguments: object) -> None:
-            if next(left, None) is None:
-                raise Killed
-            step(*arguments)
-
-        return run
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ollama, "copy", deadly(ollama.copy))
-        patch.setattr(released, "write", deadly(released.write))
-        patch.setattr(releasing, "_take_back", lambda *_: None)
-        patch.setattr(releasing, "_remove", lambda *_: None)
-        patch.setattr(releasing, "_write_text", Mock(side_effect=Killed))
-        with pytest.raises(Killed):
-            release(third, ollama)
+    before = ollama.tags()
+    with killed_after(steps, ollama):
+        release(third, ollama)
+    assert set(before.values()) <= set(ollama.tags().values())  # what served, and the way back
     check_name_is_ours("tiny", ollama)
     release(third, ollama)
     assert already_released(third, ollama)
     check_name_is_ours("tiny", ollama)
+    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:previous"]
+    served = before.get("tiny:latest") or before["tiny:previous"]
+    assert ollama.digest("tiny:previous") == served
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_a_run_that_is_killed_and_another_that_fails_leave_all_as_it_was(
+    made: Specialist,
+    other: Specialist,
+    fake: FakeOllama,
+    ollama: Ollama,
+    tmp_path: Path,
+    steps: int,
+) -> None:
+    release(made, ollama)
+    release(other, ollama)
+    before, record = ollama.tags(), records()
+    with killed_after(steps, ollama):
+        release(specialist(tmp_path / "three", system="Be odd."), ollama)
+    fake.faults.add("never done")
+    with pytest.raises(ProofFailed):
+        release(specialist(tmp_path / "four", system="Be even."), ollama)
+    assert ollama.tags() == before
+    assert records() == record
+
+
+@pytest.mark.parametrize("step", range(1, 4))
+def test_a_promotion_that_breaks_off_keeps_the_way_back(
+    made: Specialist, other: Specialist, ollama: Ollama, tmp_path: Path, step: int
+) -> None:
+    release(made, ollama)
+    release(other, ollama)
+    before, record = ollama.tags(), records()
+    copy, calls = ollama.copy, iter(range(9))
+
+    def fails(source: str, destination: str) -> None:
+        if next(calls) == step - 1:
+            raise ToolFailed("no space left")
+        copy(source, destination)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ollama, "copy", fails)
+        with pytest.raises(ToolFailed, match="no space left"):
+            release(specialist(tmp_path / "three", system="Be odd."), ollama)
+    assert ollama.tags() == before  # NAME:previous too: it used to be what NAME is
+    assert records() == record
+
+
+def test_two_stores_that_release_one_name_end_with_one_proven_model_and_one_error(
+    made: Specialist,
+    other: Specialist,
+    ollama: Ollama,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = os.environ["SPECIALIST_HOME"], str(tmp_path / "another-store")
+
+    def meanwhile(progress: Progress) -> None:
+        if "built-in" in progress.note and not Path(theirs).exists():
+            monkeypatch.setenv("SPECIALIST_HOME", theirs)
+            release(other, ollama)
+            monkeypatch.setenv("SPECIALIST_HOME", ours)
+
+    with pytest.raises(BadInput, match="tiny:latest that was not made here"):
+        release(made, ollama, where=Where(report=meanwhile))
+    assert records() == []
+    assert list(ollama.tags()) == ["tiny:latest"]
+    monkeypatch.setenv("SPECIALIST_HOME", theirs)
+    assert already_released(other, ollama)  # what is served is what the record proves
+
+
+def test_a_candidate_that_changes_while_it_is_proven_is_not_promoted(
+    made: Specialist, other: Specialist, ollama: Ollama
+) -> None:
+    warmer = {"name": "foreign", "parameters": {**made.parameters, "temperature": 0.9}}
+    release(made.model_copy(update=warmer), ollama)
+
+    def meanwhile(progress: Progress) -> None:
+        if "built-in" in progress.note:
+            (candidate,) = (name for name in ollama.tags() if name.startswith("tiny:candidate"))
+            ollama.copy("foreign", candidate)
+
+    with pytest.raises(ProofFailed, match="is another model by now"):
+        release(made, ollama, where=Where(report=meanwhile))
+    assert list(ollama.tags()) == ["foreign:latest"]
+    assert [record.name for record in records()] == ["foreign"]
+
+
+def test_the_tags_of_a_release_have_letters_only() -> None:
+    words = [promotion.fresh("candidate").removeprefix("candidate-") for _ in range(200)]
+    assert all(re.fullmatch("[b-df-hj-np-tv-z]{8}", word) for word in words)
+    assert len(set(words)) == 200
+
+
+def test_a_journal_that_cannot_be_read_is_said_by_name(made: Specialist, ollama: Ollama) -> None:
+    released.folder().mkdir(parents=True)
+    released.file("tiny", "promotion").write_text("{")
+    with pytest.raises(ToolFailed, match=r"tiny\.promotion, the journal of a release") as caught:
+        release(made, ollama)
+    assert "ollama list" in caught.value.next_step
 
 
 def test_interrupted_it_leaves_no_candidate(made: Specialist, ollama: Ollama) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import places
-from pipeline.errors import Missing, ToolFailed
-from pipeline.setup import llama, needs, ollama, packages, run, sources
+from pipeline.errors import BadInput, Missing, ToolFailed
+from pipeline.setup import llama, needs, packages, run, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work
 from pipeline.tools import server
@@ -45,7 +45,7 @@ def toy(folder: Path, name: str, script: str = "", *, beside: bool = False) -> S
 
 
 def plan(monkeypatch: pytest.MonkeyPatch, *steps: Step) -> None:
-    monkeypatch.setattr(run, "plan", lambda device, binary: list(steps))
+    monkeypatch.setattr(run, "plan", lambda device, tests: list(steps))
 
 
 def test_only_what_is_missing_is_made_and_nothing_is_said_when_all_is_there(
@@ -54,9 +54,9 @@ def test_only_what_is_missing_is_made_and_nothing_is_said_when_all_is_there(
     (machine / "first").touch()
     plan(monkeypatch, toy(machine, "first"), toy(machine, "second"))
 
-    run.set_up("auto", False)
+    run.set_up("auto")
     said = capsys.readouterr().out
-    run.set_up("auto", False)
+    run.set_up("auto")
 
     assert (machine / "second").exists()
     assert "second: done" in said and "first" not in said
@@ -67,7 +67,7 @@ def test_it_says_beforehand_how_long_it_takes(
     machine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plan(monkeypatch, toy(machine, "one"))
-    run.set_up("auto", False)
+    run.set_up("auto")
     assert capsys.readouterr().out.startswith("Set-up, once per machine, about 1 s: one\n")
 
 
@@ -78,7 +78,7 @@ def test_a_failed_program_tells_its_error_its_log_and_keeps_what_was_made(
     plan(monkeypatch, toy(machine, "before"), broken, toy(machine, "after"))
 
     with pytest.raises(ToolFailed, match="no such thing") as failed:
-        run.set_up("auto", False)
+        run.set_up("auto")
 
     log = re.search(r"log: (.*)", failed.value.next_step)
     assert log and "compiling" in Path(log[1]).read_text()
@@ -104,7 +104,7 @@ def test_what_depends_on_nothing_runs_at_the_same_time(
     first = toy(machine, "a", meet % ("a", "b"), beside=True)
     plan(monkeypatch, first, toy(machine, "b", meet % ("b", "a")))
 
-    run.set_up("auto", False)
+    run.set_up("auto")
 
     assert (machine / "a").exists() and (machine / "b").exists()
 
@@ -129,7 +129,7 @@ from pathlib import Path
 from pipeline.setup import run
 from pipeline.setup.step import Step
 def make(work): work.child(["/bin/sh", "-c", "echo $$ > {machine}/pid; exec sleep 60"])
-run.plan = lambda device, binary: [Step("s", lambda: False, make, 1)]
+run.plan = lambda device, tests: [Step("s", lambda: False, make, 1)]
 run.needs.check = lambda steps: None
 run.main([])
 """
@@ -173,38 +173,61 @@ def test_what_a_finished_step_needed_is_not_asked_again(
     (machine / "old").touch()
     old = toy(machine, "old")
     plan(monkeypatch, Step("old", old.done, old.run, 1, needs=(nothing,)), toy(machine, "new"))
-    run.set_up("auto", False)
+    run.set_up("auto")
     assert (machine / "new").exists()
 
 
 def test_without_ollama_one_is_built_with_its_helpers() -> None:
-    steps = {step.name: step for step in run.plan("auto", False)}
+    steps = {step.name: step for step in run.plan("auto")}
     assert steps["Ollama"].beside
-    assert steps["llama.cpp"].seconds > llama.library(helpers=False).seconds
+    assert steps["llama.cpp"].seconds > llama.library().seconds
 
 
 def test_where_ollama_is_installed_neither_it_nor_its_helpers_are_built(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "installed", lambda: Path("/usr/local/bin/ollama"))
-    steps = {step.name: step for step in run.plan("auto", True)}
-    assert "Ollama" not in steps
-    assert steps["llama.cpp"].seconds == llama.library(helpers=False).seconds
+    steps = {step.name: step for step in run.plan("auto", run.tested(True, None))}
+    assert not [name for name in steps if name.startswith("Ollama")]
+    assert steps["llama.cpp"].seconds == llama.library().seconds
 
 
 def test_a_server_that_answers_is_enough_except_for_tests_that_start_their_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server, "answers", lambda where: "0.33.0")
-    assert not ollama.own(binary=False)
-    assert ollama.own(binary=True)
+    first, *_ = run.plan("auto")
+    assert first.name == "Python packages"
+    first, *_ = run.plan("auto", run.tested(True, None))
+    assert first.name == f"Ollama {', '.join(places.OLLAMAS)}"
+
+
+def test_a_new_version_of_ollama_is_built_beside_those_that_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "installed", lambda: Path("/usr/local/bin/ollama"))
+    step, *_ = run.plan("auto", run.tested(True, "0.40.1"))
+    assert step.name == "Ollama 0.40.1"
+    with pytest.raises(BadInput, match="no version of Ollama"):
+        run.tested(True, "latest; rm -rf /")
+
+
+def test_only_tests_with_an_older_ollama_need_its_quantizer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built: list[tuple[str, ...]] = []
+    library = llama.library
+    monkeypatch.setattr(llama, "library", lambda helpers: built.append(helpers) or library(helpers))
+    run.plan("auto")
+    run.plan("auto", run.tested(True, None))
+    assert built == [("llama-server",), ("llama-server", "llama-quantize")]
 
 
 def test_libraries_without_helpers_are_not_enough_for_an_ollama_of_our_own() -> None:
     places.llama_bin().mkdir(parents=True)
     (places.llama_bin() / "libllama.so").touch()
-    assert llama.library(helpers=False).done()
-    assert not llama.library(helpers=True).done()
+    assert llama.library().done()
+    assert not llama.library((llama.SERVER,)).done()
 
 
 def test_a_stopped_service_stops_the_set_up_with_the_way_to_start_it(

@@ -10,7 +10,7 @@ from pipeline.setup import needs
 from pipeline.setup.packages import VENV, environ
 from pipeline.setup.step import CORES, Step, Work
 
-HELPERS = ("llama-server", "llama-quantize")
+SERVER, QUANTIZER = "llama-server", "llama-quantize"  # the latter only for Ollama before 0.34.1
 _LIBRARY_SECONDS = 180  # on one core
 _HELPERS_SECONDS = 150
 
@@ -30,24 +30,24 @@ _OPTIONS = (
 )
 
 
-def library(helpers: bool) -> Step:
+def library(helpers: tuple[str, ...] = ()) -> Step:
     """The build, for this machine's CPU.
 
     Args:
-        helpers: llama-server and llama-quantize too.
+        helpers: programs of it that an Ollama of our own build runs.
     """
-    wanted = ("libllama.so", *(HELPERS if helpers else ()))
+    wanted = ("libllama.so", *helpers)
     return Step(
         "llama.cpp",
         done=lambda: all((places.llama_bin() / name).exists() for name in wanted),
-        run=lambda work: _build(work, [name for name in wanted if name in HELPERS]),
+        run=lambda work: _build(work, helpers),
         seconds=(_LIBRARY_SECONDS + (_HELPERS_SECONDS if helpers else 0)) / CORES,
         needs=(needs.compiler,),
         space=((places.cache_home(), 1),),
     )
 
 
-def _build(work: Work, helpers: list[str]) -> None:
+def _build(work: Work, helpers: tuple[str, ...]) -> None:
     """Build in a folder that an interrupted run finds again, then move whole what is needed."""
     tree = places.llama_bin().parent / "build"
     quick = Path(__file__).with_name("quick.cmake")

@@ -21,7 +21,7 @@ from pipeline.tools import gpu as nvidia
 from pipeline.tools import server
 from pipeline.tools.host import address
 
-GO = (1, 26)  # Ollama 0.33.0's go.mod
+GO = (1, 26)  # go.mod of Ollama 0.33 and 0.34
 _GO_FETCHES_ITSELF = (1, 21)  # from here on Go downloads the newer Go that a module asks for
 _INSTALL_OLLAMA = "install Ollama itself (https://ollama.com/download) instead of building it"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import re
 import sys
 import threading
 import time
@@ -12,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline import conversations, places
-from pipeline.errors import PipelineError
+from pipeline.errors import BadInput, PipelineError
 from pipeline.names import check_name
 from pipeline.setup import kernels, llama, needs, ollama, packages, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work
+from pipeline.tools import server
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,13 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--data", type=Path, help="that it will be made of: read before a long set-up"
     )
     parser.add_argument(
-        "--binary", action="store_true", help="an ollama program is needed, not just a server"
+        "--tests", action="store_true", help="an ollama program of each version that is tested"
     )
+    parser.add_argument("--ollama", metavar="VERSION", help="build this version for the tests, too")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.name is not None:
             check_name(chosen.name)
-        set_up(chosen.device, chosen.binary, chosen.data)
+        set_up(chosen.device, tested(chosen.tests, chosen.ollama), chosen.data)
     except PipelineError as error:
         sys.exit(error.told())
     except OSError as error:  # a full disk, a folder that may not be written
@@ -49,10 +52,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def set_up(device: str, binary: bool, data: Path | None = None) -> None:
+def tested(tests: bool, version: str | None) -> tuple[str, ...]:
+    """Versions of Ollama that tests will start.
+
+    Raises:
+        BadInput: that is no version.
+    """
+    if version is not None and not re.fullmatch(r"\d+\.\d+\.\d+(-rc\d+)?", version):
+        raise BadInput(f"{version!r} is no version of Ollama", "As in: --ollama 0.34.4")
+    if version:
+        return (version,)
+    return places.OLLAMAS if tests and not server.installed() else ()
+
+
+def set_up(device: str, tests: tuple[str, ...] = (), data: Path | None = None) -> None:
     """Make what is missing.
 
     Args:
+        tests: versions of Ollama that tests will start; a server that answers is not enough then.
         data: what will be trained on; read only where something is missing, for the training reads
             it too.
 
@@ -61,33 +78,35 @@ def set_up(device: str, binary: bool, data: Path | None = None) -> None:
         Missing: something that only the user can add, before anything is made.
         ToolFailed: a program failed; the next run goes on from there.
     """
-    if not _missing(device, binary):
+    if not _missing(device, tests):
         return
     if data is not None:
         conversations.read(data)
     with _alone() as lock:
-        steps = _missing(device, binary)  # another set-up may have made it meanwhile
+        steps = _missing(device, tests)  # another set-up may have made it meanwhile
         if steps:
             needs.check(steps)
             _make(steps, lock)
 
 
-def plan(device: str, binary: bool) -> list[Step]:
+def plan(device: str, tests: tuple[str, ...] = ()) -> list[Step]:
     """All steps on this machine, in order."""
-    own = ollama.own(binary)
+    versions = tuple(dict.fromkeys([*tests, *([places.OLLAMA] if ollama.own() else [])]))
+    quantizer = (llama.QUANTIZER,) if tests else ()
+    helpers = (llama.SERVER, *quantizer) if versions else ()
     return [
-        *([ollama.ollama()] if own else []),
+        *([ollama.ollama(versions, helpers)] if versions else []),
         packages.packages(device),
         sources.source(),
         sources.base(),
         packages.bindings(),
-        llama.library(helpers=own),
+        llama.library(helpers),
         kernels.kernels(),
     ]
 
 
-def _missing(device: str, binary: bool) -> list[Step]:
-    return [step for step in plan(device, binary) if not step.done()]
+def _missing(device: str, tests: tuple[str, ...]) -> list[Step]:
+    return [step for step in plan(device, tests) if not step.done()]
 
 
 def _make(steps: list[Step], lock: int) -> None:

@@ -4,8 +4,9 @@
         Ollama(fake.address).version()
 
 It renders with the template inside the GGUF, counts tokens with llama.cpp, and answers with a fixed
-text. It can be told to misbehave (`faults`), once for each thing that a release must notice. A
-contract test runs the same checks against it and against the real one.
+text. It behaves as one of two versions: 0.33 stores a GGUF anew, 0.34 as it was uploaded, and
+refuses `typical_p`. It can be told to misbehave (`faults`), once for each thing that a release must
+notice. A contract test runs the same checks against it and against the real ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import threading
+import time
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -41,6 +44,9 @@ FAULTS = {
     "says no reason": "leaves done_reason out",
     "never done": "ends an answer without `done`",
     "endless": "answers up to the limit",
+    "slow": "takes a twentieth of a second for each character",
+    "hangs": "sends the first character of an answer, and then nothing",
+    "garbles": "answers with other letters where the options are not said",
     "shows markers": "answers with a control token's text",
     "other tensors": "stores a file with one byte changed at its end",
     "hides its files": "names a file that is not there",
@@ -51,18 +57,24 @@ FAULTS = {
 class FakeOllama:
     """A server on a free loopback port; its models lie in `folder`. Use as a context manager."""
 
-    def __init__(self, folder: Path, *faults: str, answer: str = "ok") -> None:
+    def __init__(
+        self, folder: Path, *faults: str, answer: str = "ok", version: str = "0.33.0"
+    ) -> None:
         unknown = set(faults) - set(FAULTS)
         if unknown:
             raise ValueError(f"no such fault: {unknown}")
         self.folder, self.faults, self.answer = folder, set(faults), answer
+        self.version = version
+        self.stores_anew = tuple(map(int, version.split("."))) < (0, 34, 1)
         self.models: dict[str, dict[str, Any]] = {}
         self.asked: list[tuple[str, str]] = []
         """Method and path of every request."""
+        self.hung = threading.Event()
         self.uploaded = 0
         """Bytes of uploads that were read."""
+        self._damaged: set[Path] = set()
         handler = type("Handler", (_Handler,), {"fake": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.address = Address("127.0.0.1", self._server.server_port)
 
     def __enter__(self) -> Self:
@@ -75,6 +87,7 @@ class FakeOllama:
 
     def stop(self) -> None:
         """Stop answering and free the port."""
+        self.hung.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -83,14 +96,16 @@ class FakeOllama:
         return self.folder / f"sha256-{digest}"
 
     def store(self, digest: str) -> Path:
-        """The file that it serves for an uploaded one: another one, as Ollama's is."""
-        served = self.folder / f"sha256-{digest_of(digest)}"
-        if not served.exists():
+        """The file that it serves for an uploaded one: before 0.34.1 another one."""
+        served = self.folder / f"sha256-{digest_of(digest)}" if self.stores_anew else None
+        if served and not served.exists():
             shutil.copyfile(self.blob(digest), served)
-            if "other tensors" in self.faults:
-                data = served.read_bytes()
-                served.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-        return served
+        path = served or self.blob(digest)
+        if "other tensors" in self.faults and path not in self._damaged:
+            data = path.read_bytes()
+            path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+            self._damaged.add(path)
+        return path
 
     def template(self, model: dict[str, Any]) -> str:
         """The template that it runs for a model."""
@@ -113,6 +128,13 @@ class FakeOllama:
         return tokens + ("doubles bos" in self.faults)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up in an answer is no error."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @lru_cache(maxsize=8)
 def _template(path: Path) -> str:
     from gguf import GGUFReader
@@ -123,6 +145,7 @@ def _template(path: Path) -> str:
 class _Handler(BaseHTTPRequestHandler):
     fake: FakeOllama
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # of an answer's tokens, each in a packet of its own
     wbufsize = 1 << 16  # head and body in one packet: else each answer waits for an acknowledgement
 
     def log_message(self, *_: Any) -> None:
@@ -172,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.fake.models[_full(name)]
 
     def _version(self, _: object) -> None:
-        self._say({"version": "0.0.0-fake"})
+        self._say({"version": self.fake.version})
 
     def _tags(self, _: object) -> None:
         rows = [{"name": n, "digest": digest_of(m)} for n, m in self.fake.models.items()]
@@ -213,7 +236,10 @@ class _Handler(BaseHTTPRequestHandler):
         faults, rows = self.fake.faults, [{"status": "parsing GGUF"}]
         if not self.fake.blob(digest).exists():
             return self._say({"error": f"blob {digest} not found"}, 400)
-        rows.append({"status": "validating GGUF model", "total": 9, "completed": 9})  # type: ignore
+        if self._refuses_typical(body.get("parameters")):
+            return
+        if self.fake.stores_anew:
+            rows.append({"status": "validating GGUF model", "total": 9, "completed": 9})  # type: ignore
         if "guesses the template" in faults:
             rows.append({"status": "using autodetected template chatml"})
         if "refuses to register" in faults:
@@ -246,21 +272,35 @@ class _Handler(BaseHTTPRequestHandler):
         self._model(body["model"])
         self._say({"done": True, "done_reason": "unload"})
 
+    def _refuses_typical(self, options: dict[str, Any] | None) -> bool:
+        refuses = not self.fake.stores_anew and "typical_p" in (options or {})
+        if refuses:
+            self._say({"error": "typical_p is no longer supported"}, 400)
+        return refuses
+
     def _chat(self, body: dict[str, Any]) -> None:
         model, faults = self._model(body["model"]), self.fake.faults
+        if self._refuses_typical(body.get("options")):
+            return
         prompt = self.fake.prompt(model, body["messages"])
         if body.get("_debug_render_only"):
             info = {} if "says no render" in faults else {"rendered_template": prompt}
             return self._say({"done": False, "_debug_info": info})
-        limit = body["options"]["num_predict"]
-        text = "<|end|>" if "shows markers" in faults else self.fake.answer
-        endless = "endless" in faults or limit <= len(text)
-        reply = {
-            "message": {"role": "assistant", "content": text[:limit]},
+        text, reason = self._answer(model, body.get("options", {}))
+        self._start_stream()
+        for done, character in enumerate(text):
+            if "hangs" in faults and done:
+                self.close_connection = True
+                self.fake.hung.wait(30)
+                return
+            time.sleep(0.05 if "slow" in faults else 0)
+            self._row({"message": {"role": "assistant", "content": character}, "done": False})
+        last = {
+            "message": {"role": "assistant", "content": ""},
             "done": True,
-            "done_reason": "length" if endless else "stop",
+            "done_reason": reason,
             "prompt_eval_count": self.fake.count(model, prompt),
-            "eval_count": limit if endless else len(text) + 1,
+            "eval_count": len(text) + (reason == "stop"),
         }
         lacks = {
             "counts nothing": "prompt_eval_count",
@@ -268,7 +308,36 @@ class _Handler(BaseHTTPRequestHandler):
             "never done": "done",
         }
         gone = {field for fault, field in lacks.items() if fault in faults}
-        self._say({key: value for key, value in reply.items() if key not in gone})
+        self._row({key: value for key, value in last.items() if key not in gone})
+        self._end_stream()
+
+    def _answer(self, model: dict[str, Any], options: dict[str, Any]) -> tuple[str, str]:
+        """The text, and why it ends: the request's options win over the model's."""
+        faults = self.fake.faults
+        text = "<|end|>" if "shows markers" in faults else self.fake.answer
+        if "garbles" in faults and not options:
+            text = "".join(chr(ord(letter) ^ 1) for letter in text)
+        wanted = {**model["parameters"], **options}
+        for stop in wanted.get("stop", []):
+            text = text.partition(stop)[0]
+        limit = wanted.get("num_predict", -1)
+        if limit < 0:
+            return text, "stop"
+        endless = "endless" in faults or limit <= len(text)
+        return text[:limit], "length" if endless else "stop"
+
+    def _start_stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def _row(self, value: object) -> None:
+        line = json.dumps(value).encode() + b"\n"
+        self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
+        self.wfile.flush()
+
+    def _end_stream(self) -> None:
+        self.wfile.write(b"0\r\n\r\n")
 
 
 def _full(name: str) -> str:

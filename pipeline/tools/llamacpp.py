@@ -10,7 +10,8 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -67,6 +68,7 @@ class Model:
         params = llama.llama_model_default_params()
         params.vocab_only = not weights
         params.n_gpu_layers = 0
+        params.use_extra_bufts = False  # no second copy of the weights, repacked for speed
         self._model = llama.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise ToolFailed(
@@ -118,31 +120,70 @@ class Model:
         """Size of the vocabulary."""
         return int(library().llama_vocab_n_tokens(self._vocab))
 
+    def each_logits(
+        self, ids: Sequence[int], start: int, threads: int, block: int = 256
+    ) -> Iterator[NDArray[np.float64]]:
+        """The logits that foretell ids[i], for each i from `start` on: shape (tokens,).
+
+        Args:
+            start: at least 1, since nothing foretells a first token.
+            block: tokens evaluated at once; memory holds as many rows.
+
+        Raises:
+            ToolFailed: llama.cpp cannot evaluate this model.
+        """
+        import numpy as np
+
+        llama = library()
+        with self._context(len(ids), block, threads) as (context, batch):
+            for begin in range(0, len(ids) - 1, block):
+                some = ids[begin : min(begin + block, len(ids) - 1)]
+                wanted = [begin + i + 1 >= start for i in range(len(some))]
+                _fill(batch, some, begin, wanted)
+                if llama.llama_decode(context, batch) != 0:
+                    raise ToolFailed("llama.cpp cannot evaluate this model")
+                for i in (i for i, want in enumerate(wanted) if want):
+                    row = llama.llama_get_logits_ith(context, i)
+                    yield np.ctypeslib.as_array(row, shape=(self.tokens,)).astype(np.float64)
+
+    @contextmanager
+    def _context(self, length: int, block: int, threads: int) -> Iterator[tuple[Any, Any]]:
+        """A context for `length` tokens, and a batch of `block`."""
+        llama = library()
+        params = llama.llama_context_default_params()
+        params.n_ctx = max(length, 32)
+        params.n_batch = params.n_ubatch = max(min(block, length), 32)
+        params.n_threads = params.n_threads_batch = threads
+        context = llama.llama_init_from_model(self._model, params)
+        if not context:
+            raise ToolFailed("llama.cpp cannot make a context for this model")
+        batch = llama.llama_batch_init(params.n_batch, 0, 1)
+        try:
+            yield context, batch
+        finally:
+            llama.llama_batch_free(batch)
+            llama.llama_free(context)
+
     def logits(self, ids: Sequence[int], threads: int) -> NDArray[np.float32]:
         """Logits after each token, float32, shape (len(ids), tokens)."""
         import numpy as np
 
         llama = library()
-        params = llama.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = max(len(ids), 32)
-        params.n_threads = params.n_threads_batch = threads
-        context = llama.llama_init_from_model(self._model, params)
-        if not context:
-            raise ToolFailed("llama.cpp cannot make a context for this model")
-        batch = llama.llama_batch_init(len(ids), 0, 1)
-        try:
-            for i, token in enumerate(ids):
-                batch.token[i], batch.pos[i] = token, i
-                batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = 1, 0, True
-            batch.n_tokens = len(ids)
+        with self._context(len(ids), len(ids), threads) as (context, batch):
+            _fill(batch, ids, 0, [True] * len(ids))
             if llama.llama_decode(context, batch) != 0:
                 raise ToolFailed("llama.cpp cannot evaluate this model")
             rows = llama.llama_get_logits(context)
             flat = np.ctypeslib.as_array(rows, shape=(len(ids), self.tokens))
             return flat.astype(np.float32, copy=True)
-        finally:
-            llama.llama_batch_free(batch)
-            llama.llama_free(context)
+
+
+def _fill(batch: Any, ids: Sequence[int], begin: int, wanted: Sequence[bool]) -> None:
+    """Tokens at the positions from `begin` on; logits where they are wanted."""
+    for i, token in enumerate(ids):
+        batch.token[i], batch.pos[i] = token, begin + i
+        batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = 1, 0, wanted[i]
+    batch.n_tokens = len(ids)
 
 
 def quantization_types() -> dict[str, int]:

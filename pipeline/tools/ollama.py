@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 
@@ -24,8 +24,10 @@ from pipeline.tools.wire import RESTART, WentAway, door, failure, mapping, neede
 from pipeline.values import Conversation
 
 Report = Callable[[Progress], None]
+T = TypeVar("T")
 
-# Every sampler option said, so that no default of the server's or the model's own takes part.
+# Every sampler option said: no default of the server's or the model's own takes part. One that a
+# server refuses is left out there (typical_p since 0.34.1), the first two are what greedy means.
 GREEDY: dict[str, float | int] = {
     "temperature": 0,
     "top_k": 1,
@@ -37,9 +39,12 @@ GREEDY: dict[str, float | int] = {
     "frequency_penalty": 0.0,
     "seed": 0,
 }
+NEEDED = ("temperature", "top_k")
 _CHUNK = 1 << 20  # bytes sent at once
 _SOON = httpx.Timeout(30.0, connect=5.0)  # what it knows without touching a model
-_TIMEOUT = httpx.Timeout(600.0, connect=5.0)  # a large model loads, copies or answers for minutes
+# Seconds without a byte: between two tokens, or until the first one, before which a slow CPU loads
+# the model and reads a prompt of thousands of tokens.
+_TIMEOUT = httpx.Timeout(1800.0, connect=5.0)
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,9 @@ class Reply:
 
     text: str
     reason: str
-    """`stop` where the model ended it, `length` where the limit did."""
-    prompt_tokens: int
+    """`stop` where the model ended it, `length` where a limit did, `` where we hung up."""
+    prompt_tokens: int | None
+    """None where we hung up: it is told at the end."""
     answer_tokens: int
 
 
@@ -58,6 +64,8 @@ class Ollama:
 
     def __init__(self, address: Address, timeout: httpx.Timeout = _TIMEOUT) -> None:
         self.address = address
+        self.refused: set[str] = set()
+        """Options of GREEDY that this server does not take."""
         self._http = httpx.Client(base_url=address.url, timeout=timeout, trust_env=False)
 
     def __enter__(self) -> Self:
@@ -218,17 +226,42 @@ class Ollama:
         Raises:
             ProofFailed: the reply lacks what the proof reads.
         """
-        wanted = {**GREEDY, **(options or {}), "num_predict": limit}
-        got = self._post("/api/chat", _question(name, messages, wanted))
-        if got.get("done") is not True:
-            raise ProofFailed(f"{name} did not finish its answer", RESTART)
-        message = needed(got, "message", dict, "/api/chat")
-        return Reply(
-            text=needed(message, "content", str, "/api/chat"),
-            reason=needed(got, "done_reason", str, "/api/chat"),
-            prompt_tokens=needed(got, "prompt_eval_count", int, "/api/chat"),
-            answer_tokens=needed(got, "eval_count", int, "/api/chat"),
+        wanted = {**(options or {}), "num_predict": limit}
+        return self._greedy(
+            lambda known: self._listen(name, _question(name, messages, {**known, **wanted}))
         )
+
+    def run(self, name: str, messages: Conversation, *, patience: int) -> Reply:
+        """The answer as `ollama run` gets it: no option said, the model's own PARAMETERs apply.
+
+        Args:
+            patience: tokens after which we hang up (cmd/cmd.go of Ollama sends no limit).
+        """
+        return self._listen(name, {"model": name, "messages": messages}, patience)
+
+    def _listen(self, name: str, body: Mapping[str, Any], patience: int | None = None) -> Reply:
+        """One streamed answer, so that a slow one is told from one that hangs."""
+        path, pieces = "/api/chat", list[str]()
+        with door(path), self._http.stream("POST", path, json=body) as answer:
+            if answer.is_error:
+                answer.read()
+                refused(answer, path)
+            for line in answer.iter_lines():
+                row = mapping(json.loads(line), path)
+                if "error" in row:
+                    raise failure(path, str(row["error"]))
+                message = needed(row, "message", dict, path)
+                pieces.append(needed(message, "content", str, path))
+                if row.get("done") is True:
+                    return Reply(
+                        text="".join(pieces),
+                        reason=needed(row, "done_reason", str, path),
+                        prompt_tokens=needed(row, "prompt_eval_count", int, path),
+                        answer_tokens=needed(row, "eval_count", int, path),
+                    )
+                if patience is not None and len(pieces) > patience:
+                    return Reply("".join(pieces), "", None, len(pieces))
+        raise ProofFailed(f"{name} did not finish its answer", RESTART)
 
     def render(
         self, name: str, messages: Conversation, options: Mapping[str, Any] | None = None
@@ -238,10 +271,26 @@ class Ollama:
         Raises:
             ProofFailed: it does not say.
         """
-        body = _question(name, messages, {**GREEDY, **(options or {})})
-        got = self._post("/api/chat", {**body, "_debug_render_only": True})
-        info = needed(got, "_debug_info", dict, "/api/chat")
+
+        def ask(known: Mapping[str, Any]) -> dict[str, Any]:
+            body = _question(name, messages, {**known, **(options or {})})
+            more = {"stream": False, "_debug_render_only": True}
+            return self._post("/api/chat", {**body, **more})
+
+        info = needed(self._greedy(ask), "_debug_info", dict, "/api/chat")
         return needed(info, "rendered_template", str, "/api/chat")
+
+    def _greedy(self, ask: Callable[[Mapping[str, Any]], T]) -> T:
+        """Ask with GREEDY; an option that the server refuses by name is not sent to it again."""
+        while True:
+            known = {key: value for key, value in GREEDY.items() if key not in self.refused}
+            try:
+                return ask(known)
+            except ToolFailed as error:
+                named = [k for k in known if k not in NEEDED and re.search(rf"\b{k}\b", error.what)]
+                if not named:
+                    raise
+                self.refused.update(named)
 
     def unload(self, name: str) -> None:
         """Take a model out of memory."""
@@ -288,5 +337,4 @@ class Ollama:
 
 def _question(name: str, messages: Conversation, options: Mapping[str, Any]) -> dict[str, Any]:
     # No `think`: it is asked as `ollama run` asks. `truncate` would drop turns without a word.
-    flags = {"stream": False, "truncate": False}
-    return {"model": name, "messages": messages, "options": dict(options), **flags}
+    return {"model": name, "messages": messages, "options": dict(options), "truncate": False}

@@ -1,0 +1,152 @@
+"""What training and merging promise, held against what is served, in nats per trained token.
+
+The stored file is evaluated by llama.cpp on held-out answers, the very tokens of `prepare`. Nothing
+is sampled for the first two: the same file gives the same figures.
+
+    loss     of the held-out answers
+    cost     what the PARAMETERs add to it, by the formulas of llama.cpp's samplers: a penalty for
+             repeating makes the trained answers unlikely long before they look broken
+    answers  as `ollama run` gets them may be less likely than trained ones only by so much
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.artifacts import Dataset, Specialist
+from pipeline.errors import ProofFailed
+from pipeline.stage import Progress, Where
+from pipeline.stages.prepare import UNTRAINED
+from pipeline.tools.llamacpp import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TOKENS = 1000  # of held-out rows, about: some seconds with a small model, minutes with a large one
+MOST_COST = 0.5  # repeat_penalty 1.1 costs 0.08 on the shipped data, 1.2 0.33, 1.3 0.66, 1.9 2.5
+MOST_UNLIKELY = 1.5  # sampled without any truncation, answers are 0.2 above trained ones
+PENALTIES = ("repeat_penalty", "presence_penalty", "frequency_penalty", "temperature")
+
+
+@dataclass(frozen=True)
+class Held:
+    """Nats per trained token."""
+
+    loss: float
+    cost: float
+    """What the PARAMETERs add."""
+
+
+def hold(model: Model, made: Specialist, where: Where) -> Held:
+    """Evaluate the served file on held-out answers.
+
+    Raises:
+        ProofFailed: the PARAMETERs drown what was trained.
+    """
+    plain, under, count, done = 0.0, 0.0, 0, 0
+    held_out = list(rows(made.data))
+    total = sum(len(ids) for ids, _ in held_out)
+    for ids, labels in held_out:
+        where.report(Progress(done, total, "evaluating held-out answers"))
+        done += len(ids)
+        start = next(i for i, label in enumerate(labels) if label != UNTRAINED)
+        for at, row in enumerate(model.each_logits(ids, start, where.threads), start):
+            if labels[at] != UNTRAINED:
+                plain += surprisal(row, ids[at])
+                under += surprisal(penalised(row, ids[:at], made.parameters), ids[at])
+                count += 1
+    if not count:
+        raise ProofFailed("there is no answer to hold the served file to", "Add rows.")
+    held = Held(plain / count, (under - plain) / count)
+    _check(held, made)
+    return held
+
+
+def _check(held: Held, made: Specialist) -> None:
+    if not held.cost <= MOST_COST:
+        said = {name: made.parameters[name] for name in PENALTIES if name in made.parameters}
+        named = ", ".join(f"PARAMETER {name} {value}" for name, value in said.items())
+        raise ProofFailed(
+            f"{named or 'the PARAMETERs'} would garble the answers: trained ones become"
+            f" {held.cost:.1f} nats a token less likely (allowed: {MOST_COST})",
+            "Take the line out of the Modelfile, or a milder value; it does not train again.",
+        )
+
+
+def check_answers(
+    model: Model, answers: Sequence[tuple[list[int], str]], held: Held, threads: int
+) -> float:
+    """How likely answers are that were asked for as `ollama run` asks, in nats per token.
+
+    Args:
+        answers: the ids of each prompt, and the text that came back.
+
+    Raises:
+        ProofFailed: far less likely than trained ones: something on the way garbles them.
+    """
+    total, count = 0.0, 0
+    for prompt, text in answers:
+        ids = model.tokenize(text, special=False)
+        known = model.each_logits([*prompt, *ids], len(prompt), threads)
+        for token, row in zip(ids, known, strict=True):
+            total += surprisal(row, token)
+            count += 1
+    unlikely = total / max(count, 1)
+    if not unlikely <= held.loss + MOST_UNLIKELY:
+        worst = max((text for _, text in answers), key=len)
+        raise ProofFailed(
+            f"answers are garbled when asked for as `ollama run` asks: {unlikely:.1f} nats a token,"
+            f" trained ones have {held.loss:.1f}: {worst[:80]!r}",
+            "Look at the PARAMETERs in the Modelfile, temperature first; it does not train again.",
+        )
+    return unlikely
+
+
+def rows(data: Dataset) -> Iterator[tuple[list[int], list[int]]]:
+    """Ids and labels of held-out sequences (of trained ones where there are none), about TOKENS."""
+    total = 0
+    for row in data.part("test" if data.test else "train"):
+        for sequence in row["sequences"]:
+            if total >= TOKENS:
+                return
+            total += len(sequence["ids"])
+            yield sequence["ids"], sequence["labels"]
+
+
+def surprisal(row: NDArray[np.float64], token: int) -> float:
+    """-log of the softmax at a token, in nats; `row` holds the logits of the vocabulary."""
+    import numpy as np
+
+    top = row.max()
+    return float(top + np.log(np.exp(row - top).sum()) - row[token])
+
+
+def penalised(
+    row: NDArray[np.float64], before: Sequence[int], parameters: Mapping[str, Any]
+) -> NDArray[np.float64]:
+    """Logits as llama.cpp's samplers change them under PARAMETERs (src/llama-sampler.cpp).
+
+    llama_sampler_penalties_apply over the last `repeat_last_n` tokens, prompt included; then the
+    temperature where it is above 1. Below it, and by top_k, top_p and min_p, tokens are only
+    left out that are unlikely anyway.
+    """
+    import numpy as np
+
+    window = int(parameters.get("repeat_last_n", 64))
+    repeat, present, often = (
+        float(parameters.get(name, neutral))
+        for name, neutral in zip(PENALTIES[:3], (1.0, 0.0, 0.0), strict=True)
+    )
+    recent = before if window < 0 else before[len(before) - min(window, len(before)) :]
+    changed = row.copy()
+    if recent and (repeat, present, often) != (1.0, 0.0, 0.0):
+        counted = Counter(recent)
+        tokens, times = (np.fromiter(some, np.int64) for some in (counted, counted.values()))
+        found = changed[tokens]
+        scaled = np.where(found <= 0, found * repeat, found / repeat)
+        changed[tokens] = scaled - times * often - present
+    return changed / max(1.0, float(parameters.get("temperature", 1.0)))

@@ -1,0 +1,192 @@
+"""Let NAME be a proven candidate; what NAME and NAME:previous were is never lost on the way.
+
+    NAME:candidate-…   what is proven, and its manifest's digest
+    NAME:spare-…       what NAME:previous was, until NAME has moved
+
+Both are in a journal, `<home>/releases/NAME.promotion`, before they are in Ollama. Whatever
+breaks off, this run or the next one reads there how to make all as it was. Their random parts have
+no digit: Ollama chooses the renderer of some families by words such as `12b` in a model's name.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pipeline import released
+from pipeline.candidate import Candidate
+from pipeline.errors import PipelineError, ToolFailed
+from pipeline.names import CANDIDATE, PREVIOUS, SPARE, full
+from pipeline.released import Record
+from pipeline.tools.ollama import Ollama
+from pipeline.values import read_json, write_json
+
+_LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowel either: no word
+_WAIT_SECONDS = 60.0  # for another promotion, which takes a second
+
+
+class Journal(BaseModel):
+    """What a release is about to change in Ollama, and what was there before."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    server: str
+    """Its address."""
+    candidate: str
+    spare: str
+    moves: bool = False
+    """True from when tags of NAME are changed."""
+    new: str | None = None
+    """Digest of the manifest that NAME is to have."""
+    latest: str | None = None
+    """That of NAME before."""
+    previous: str | None = None
+    """That of NAME:previous before."""
+    record: Record | None = None
+    """The record before."""
+
+
+def fresh(tag: str) -> str:
+    """A tag that nobody has."""
+    return f"{tag}-{''.join(secrets.choice(_LETTERS) for _ in range(8))}"
+
+
+def begin(name: str, ollama: Ollama) -> Journal:
+    """Note the names that a release will use, before it uses them."""
+    journal = Journal(
+        server=ollama.address.url,
+        candidate=full(name, fresh(CANDIDATE)),
+        spare=full(name, fresh(SPARE)),
+    )
+    _note(name, journal)
+    return journal
+
+
+def promote(
+    name: str,
+    ollama: Ollama,
+    candidate: Candidate,
+    journal: Journal,
+    record: Callable[[str | None], Record],
+    check: Callable[[], None],
+) -> None:
+    """Let NAME be the candidate and NAME:previous what NAME was.
+
+    Args:
+        record: makes the record, given the digest of NAME:previous.
+        check: raises if the name is not ours (any more).
+
+    Raises:
+        BadInput: meanwhile somebody else took the name.
+        ToolFailed, ProofFailed: Ollama did not do as it said; all is what it was before.
+    """
+    latest, previous = full(name), full(name, PREVIOUS)
+    with _turn(ollama, name):
+        check()
+        candidate.check(ollama)
+        old, older = ollama.digest(latest), ollama.digest(previous)
+        replaced = old not in (None, candidate.digest)
+        before = released.released(name)
+        now = {"moves": True, "new": candidate.digest, "latest": old, "previous": older}
+        _note(name, journal.model_copy(update={**now, "record": before}))
+        try:
+            if replaced and older not in (None, old):
+                _copy(ollama, previous, journal.spare, older)
+            if replaced:
+                _copy(ollama, latest, previous, old)
+            released.write(record(old if replaced else older))
+            _copy(ollama, candidate.name, latest, candidate.digest)
+        except BaseException:
+            with suppress(PipelineError):  # the journal stays, and the next run reads it
+                undo(name, ollama)
+            raise
+
+
+def undo(name: str, ollama: Ollama, say: Callable[[str], None] = lambda line: None) -> None:
+    """Make all as a journal says it was, unless NAME has moved; remove its tags and it.
+
+    Raises:
+        PipelineError: Ollama does not do it; the journal stays.
+    """
+    journal = _noted(name)
+    if journal is None:
+        return
+    if journal.server != ollama.address.url:
+        say(f"left in the Ollama at {journal.server}: {journal.candidate}, {journal.spare}")
+        _forget(name)
+        return
+    latest, previous = full(name), full(name, PREVIOUS)
+    if journal.moves and ollama.digest(latest) != journal.new:
+        if ollama.digest(latest) is None and ollama.digest(previous) == journal.latest is not None:
+            _copy(ollama, previous, latest, journal.latest)
+        if ollama.exists(journal.spare):
+            _copy(ollama, journal.spare, previous, journal.previous)
+        elif journal.previous is None and ollama.digest(previous) == journal.latest is not None:
+            ollama.delete(previous)
+        released.restore(name, journal.record)
+    for leftover in (journal.candidate, journal.spare):
+        if ollama.exists(leftover):
+            with suppress(PipelineError):
+                ollama.unload(leftover)  # out of memory, too; NAME shares its file
+            ollama.delete(leftover)
+    _forget(name)
+
+
+def _copy(ollama: Ollama, source: str, destination: str, digest: str | None) -> None:
+    ollama.copy(source, destination)
+    if ollama.digest(destination) != digest:
+        raise ToolFailed(
+            f"Ollama said yes to a copy, but {destination} is not {source}",
+            "Look at the disk of Ollama's models, then run the same command again.",
+        )
+
+
+@contextmanager
+def _turn(ollama: Ollama, name: str) -> Iterator[None]:
+    """One promotion of a name at a time, whichever store of this machine it comes from.
+
+    An abstract socket (man 7 unix) has no file: all users share it, and it goes with its process.
+    """
+    address = f"\0specialist/{ollama.address.netloc}/{name.lower()}"
+    end = time.monotonic() + _WAIT_SECONDS
+    with socket.socket(socket.AF_UNIX) as held:
+        while True:
+            try:
+                held.bind(address)
+                break
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise ToolFailed(
+                        f"another run has been registering {name} for a minute",
+                        "Let it end, then run the same command again.",
+                    ) from error
+                time.sleep(0.05)
+        yield
+
+
+def _note(name: str, journal: Journal) -> None:
+    write_json(released.file(name, "promotion"), journal.model_dump(mode="json"))
+
+
+def _noted(name: str) -> Journal | None:
+    path = released.file(name, "promotion")
+    try:
+        return Journal.model_validate(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ValidationError) as error:
+        raise ToolFailed(
+            f"{path}, the journal of a release that broke off, cannot be read",
+            f"See with `ollama list` that {name} is what it should be, then remove the file.",
+        ) from error
+
+
+def _forget(name: str) -> None:
+    released.file(name, "promotion").unlink(missing_ok=True)
