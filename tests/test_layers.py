@@ -31,6 +31,7 @@ LAYERS = {
     "settings": 1,
     "conversations": 0,
     "fields": 0,
+    "turns": 0,
     "shapes": 0,
     "markers": 0,
     "lines": 0,

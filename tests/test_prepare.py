@@ -11,7 +11,7 @@ from pipeline.settings import Prepare
 from pipeline.source import read_source
 from pipeline.stage import Where
 from pipeline.stages import prepare
-from pipeline.stages.prepare import UNTRAINED
+from pipeline.stages.preparing.segmenter import UNTRAINED
 from pipeline.stages.preparing.split import PARTS, Split
 from pipeline.template import render, trained_messages
 from pipeline.tools import llamacpp
