@@ -21,8 +21,8 @@ FAMILIES = {
     "Llama 2 and Mistral": (
         r"\[/?INST\]|<</?SYS>>|\[/?(?:SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_RESULTS)\]|\[TOOL_CALLS\]"
     ),
-    "Seed, MiniMax, Nemotron": (
-        r"<seed:(?:bos|eos|pad)>|\[e~\[|\]~b\]|<SPECIAL_\d+>|<extra_id_\d+>"
+    "Seed, MiniMax, Nemotron, Laguna": (
+        r"</assistant>|<seed:(?:bos|eos|pad)>|\[e~\[|\]~b\]|<SPECIAL_\d+>|<extra_id_\d+>"
     ),
 }
 _MARKER = re.compile("|".join(FAMILIES.values()))
