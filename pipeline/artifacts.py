@@ -104,7 +104,7 @@ class Dataset(Artifact):
     Files: train.jsonl, validation.jsonl, test.jsonl; a line is
     {"messages": [...], "sequences": [{"ids": [int], "labels": [int]}]}: the user's own turns,
     and what is trained of them (SYSTEM in front where it applies). Labels as in torch: -100 is not
-    trained.
+    trained. "context": [int] beside them names assistant turns that are not trained, if there are.
     """
 
     FILES = ("train.jsonl", "validation.jsonl", "test.jsonl")
@@ -123,10 +123,13 @@ class Dataset(Artifact):
     """True if the Modelfile's SYSTEM went to at least one row."""
 
     def answers(self) -> Iterator[str]:
-        """The texts of the assistant's turns, in all parts."""
+        """The texts of the assistant's turns that are learned, in all parts."""
         for part in ("train", "validation", "test"):
             for row in self.part(part):
-                yield from (t["content"] for t in row["messages"] if t["role"] == "assistant")
+                context = row.get("context", ())
+                for index, turn in enumerate(row["messages"]):
+                    if turn["role"] == "assistant" and index not in context:
+                        yield turn["content"]
 
     def part(self, name: str) -> list[dict[str, Any]]:
         """The rows of `train`, `validation` or `test`, as the files hold them."""
@@ -185,7 +188,7 @@ class Specialist(BaseModel):
     adapter: Adapter
     gguf: Gguf
     system: str
-    """SYSTEM of the Modelfile; '' if none."""
+    """SYSTEM of the Modelfile, else the system message that all rows share; '' if none."""
     parameters: dict[str, str | int | float | bool | list[str]]
     """PARAMETERs as Ollama's API takes them (`stop` is a list), num_ctx included."""
     license: str

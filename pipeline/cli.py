@@ -6,11 +6,12 @@ Exit codes: 0 done; 1 an error (what happened, what to do next); 2 wrong usage; 
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,36 @@ def wanted(command: Any) -> Any:
     return command
 
 
+def json_or_text(command: Any) -> Any:
+    """Adds --json: the command returns a text for people and a value, one of them is printed.
+
+    With --json an error is {"errors": [{"what", "next_step", and "file", "line" where known}]} on
+    stdout, with all faults of a file; what a run says on its way goes to stderr.
+    """
+
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print the result, or all errors, as JSON."
+    )
+    @functools.wraps(command)
+    def run(*, as_json: bool, **given: Any) -> None:
+        if not as_json:
+            click.echo(command(**given)[0])
+            return
+        try:
+            with redirect_stdout(sys.stderr):
+                value = command(**given)[1]
+        except PipelineError as error:
+            value = {"errors": error.listed()}
+        click.echo(json.dumps(value, indent=1, ensure_ascii=False))
+        if "errors" in value:
+            click.get_current_context().exit(1)
+
+    return run
+
+
 @main.command()
 @wanted
+@json_or_text
 @click.option("--replace", is_flag=True, help="Take NAME even if another model has it.")
 def make(
     name: str,
@@ -127,7 +156,7 @@ def make(
     device: str,
     modelfiles: Path,
     replace: bool,
-) -> None:
+) -> tuple[str, dict[str, Any]]:
     """Train, register and prove the specialist NAME.
 
     What was made before is not made again; a run that was stopped goes on where it was. NAME in
@@ -143,8 +172,9 @@ def make(
     from pipeline import plan as planning
     from pipeline import release, spec
     from pipeline.source import read_source
-    from pipeline.specialist import build, check
+    from pipeline.specialist import build, check, remarks
     from pipeline.stage import Where
+    from pipeline.stages.preparing.telling import counted
     from pipeline.store import Store
     from pipeline.tools import server
     from pipeline.tools.capable import capable
@@ -154,7 +184,7 @@ def make(
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
-    source, _ = read_source(data)
+    source = read_source(data)[0]  # the rows are read again where they are needed
     check(asked)
     chosen = device_.choose(device)
     with view() as shown:
@@ -162,10 +192,14 @@ def make(
         with Ollama(address) as ollama:
             release.check_name_is_ours(name, ollama, replace=replace)
             store = Store(device=chosen.device, watcher=watcher(shown))
+            for line in remarks(asked, source):
+                shown.say("data", line)
             ahead = planning.plan(asked, source, store, chosen.memory)
             if ahead.seconds:
                 capable(ollama, asked.parameters)
                 shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
+                if ahead.parts:  # else prepare says it
+                    shown.say("plan", counted(ahead.parts))
             made = build(asked, source, store, chosen.memory)
             if release.already_released(made, ollama):
                 shown.done("release", "ready")
@@ -181,14 +215,15 @@ def make(
                 proof = release.release(made, ollama, where=where, replace=replace)
                 shown.say("release", proof.summary)
                 shown.done("release", "registered")
-    for file in made.gguf.others:
-        click.echo(f"also packed:  {file}")
-    click.echo(f"{name} is ready:  {server.run_line(name, address)}")
+    run = server.run_line(name, address)
+    others = [str(file) for file in made.gguf.others]
+    lines = [*(f"also packed:  {file}" for file in others), f"{name} is ready:  {run}"]
+    return "\n".join(lines), {"name": name, "run": run, "also_packed": others}
 
 
 @main.command()
 @wanted
-@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+@json_or_text
 def plan(
     name: str,
     data: Path,
@@ -198,8 +233,7 @@ def plan(
     skip_long: bool,
     device: str,
     modelfiles: Path,
-    as_json: bool,
-) -> None:
+) -> tuple[str, dict[str, Any]]:
     """Show what `make` would do, with which settings and how long; makes nothing.
 
     \b
@@ -217,11 +251,11 @@ def plan(
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
-    source, _ = read_source(data)
+    source = read_source(data)[0]  # the rows are read again where they are needed
     check(asked)
     chosen = device_.choose(device)
     made = planning.plan(asked, source, Store(device=chosen.device), chosen.memory)
-    click.echo(made.model_dump_json(indent=1) if as_json else plan_text(made))
+    return plan_text(made), made.model_dump(mode="json")
 
 
 @main.command()

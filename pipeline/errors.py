@@ -2,6 +2,7 @@
 
 PipelineError
 ├── BadInput        the user's file, flag or name is at fault (found before long work starts)
+│   └── BadRows     several faults of one file of conversations, shown together
 ├── Missing         something on this machine is absent or stopped
 ├── ToolFailed      a foreign program or library failed
 └── ProofFailed     what is served is not what was trained; nothing was promoted
@@ -12,9 +13,11 @@ Anything else that escapes is a bug of ours and keeps its trace.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 WITH_MAKE = "(With make: DATA=, NAME=, BASE= and DEVICE=; any other flag inside ARGS='…'.)"
+SHOWN = 20  # faults of a file of conversations; --json lists all
 
 
 class PipelineError(Exception):
@@ -36,9 +39,59 @@ class PipelineError(Exception):
         lines += [WITH_MAKE] if "MAKELEVEL" in environ and "--" in self.next_step else []
         return "\n  ".join(filter(None, lines))
 
+    def each(self) -> Sequence[PipelineError]:
+        """The faults that it is made of; most errors are one."""
+        return [self]
+
+    def listed(self) -> list[dict[str, str | int]]:
+        """Every fault as JSON takes it: `what`, `next_step`, and `file` and `line` where known."""
+        found: list[dict[str, str | int]] = []
+        for fault in self.each():
+            place = re.match(r"(.+?):(\d+): ", fault.what, re.DOTALL)
+            where = {"file": place[1], "line": int(place[2])} if place else {}
+            found.append({**where, "what": fault.what, "next_step": fault.next_step})
+        return found
+
 
 class BadInput(PipelineError):
     """The user's file, flag or name is at fault."""
+
+
+class BadRows(BadInput):
+    """Several faults: a line of `what` and a line of `next_step` for each, in the file's order.
+
+    Two texts, as every error has: so it survives the way out of a child process.
+    """
+
+    @classmethod
+    def of(cls, faults: Sequence[PipelineError]) -> BadInput:
+        """The faults as one error; a single one as it is."""
+        if len(faults) == 1:
+            return BadInput(faults[0].what, faults[0].next_step)
+        return cls(
+            "\n".join(" ".join(fault.what.splitlines()) for fault in faults),
+            "\n".join(" ".join(fault.next_step.splitlines()) for fault in faults),
+        )
+
+    def each(self) -> Sequence[PipelineError]:
+        """The faults, in the file's order."""
+        pairs = zip(self.what.split("\n"), self.next_step.split("\n"), strict=True)
+        return [BadInput(what, next_step) for what, next_step in pairs]
+
+    def told(self, environ: Mapping[str, str] = os.environ) -> str:
+        """The first faults with their places, and what to do under each group of them."""
+        faults = self.each()
+        groups: dict[str, list[str]] = {}
+        for fault in faults[:SHOWN]:
+            groups.setdefault(fault.next_step, []).append(fault.what)
+        lines = [f"Error: {len(faults)} faults in the conversations"]
+        for next_step, whats in groups.items():
+            lines += [*whats, f"  {next_step}"]
+        if len(faults) > SHOWN:
+            lines.append(f"… and {len(faults) - SHOWN} more; add --json to see all of them.")
+        if "MAKELEVEL" in environ and any("--" in line for line in lines):
+            lines.append(WITH_MAKE)
+        return "\n  ".join(lines)
 
 
 class Missing(PipelineError):

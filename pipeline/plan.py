@@ -11,8 +11,10 @@ from pipeline.reference import Reference, resolve
 from pipeline.settings import CHARACTERS_PER_TOKEN, Chosen, settings
 from pipeline.source import Source
 from pipeline.spec import Spec
+from pipeline.specialist import remarks
 from pipeline.stage import Stage
 from pipeline.stages import fetch, pack, prepare, tune
+from pipeline.stages.preparing.split import PARTS
 from pipeline.store import Store
 
 ENOUGH_STEPS = 20  # of a run whose pace tells something: the first ones are slow
@@ -43,6 +45,8 @@ class Plan(BaseModel):
     steps: list[Step]
     seconds: float
     notes: list[str]
+    parts: dict[str, int] | None = None
+    """Rows to train on, to choose the checkpoint by, and for the proof; None until prepared."""
 
 
 def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Plan:
@@ -51,7 +55,7 @@ def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None)
     chosen = settings(spec, source.statistics, reference, gpu_bytes)
     guess = _Guess(store, reference, source, chosen)
     steps: list[Step] = []
-    notes: list[str] = []
+    notes: list[str] = remarks(spec, source)
     inputs: list[Any] | None = [reference]
     base = _step(store, fetch.STAGE, chosen.fetch, inputs, steps, guess, notes)
     data = _step(
@@ -69,6 +73,7 @@ def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None)
         steps=steps,
         seconds=sum(step.seconds for step in steps),
         notes=notes,
+        parts={part: getattr(data, part) for part in PARTS} if data else None,
     )
 
 

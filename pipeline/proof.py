@@ -27,6 +27,7 @@ from pipeline.candidate import Candidate
 from pipeline.errors import ProofFailed
 from pipeline.probes import forms
 from pipeline.stage import Progress, Where
+from pipeline.stages.preparing.control import structural
 from pipeline.stored import same_file
 from pipeline.template import render, trained_messages
 from pipeline.tools import llamacpp
@@ -164,7 +165,10 @@ def _asks(row: dict[str, Any]) -> str:
 def _case(row: dict[str, Any], source: str, system: str) -> Case:
     """A row up to its last trained answer, without the SYSTEM that Ollama has to add."""
     turns: Conversation = row["messages"]
-    last = max(i for i, turn in enumerate(turns) if turn["role"] == "assistant")
+    unlearned = row.get("context", ())
+    last = max(
+        i for i, turn in enumerate(turns) if turn["role"] == "assistant" and i not in unlearned
+    )
     first = 1 if turns[0] == {"role": "system", "content": system} else 0
     sequence = row["sequences"][-1]
     end = max(i for i, label in enumerate(sequence["labels"]) if label != UNTRAINED)
@@ -219,7 +223,7 @@ def _ended(made: Specialist, case: Case, reply: Reply) -> Reply:
             f"…{reply.text[-60:]!r} ({reply.reason})",
             more,
         )
-    shown = [marker for marker in made.base.control if marker in reply.text]
+    shown = [marker for marker in structural(made.base) if marker in reply.text]
     if shown:
         raise ProofFailed(f"the answer to {case.source} shows {shown[0]}: {reply.text!r}", more)
     return reply
@@ -234,7 +238,7 @@ def _run(ollama: Ollama, name: str, made: Specialist, case: Case, prompt: int) -
         raise ProofFailed(f"{asked} is cut off: …{reply.text[-60:]!r} ({reply.reason})", way_out)
     if not reply.text.strip():
         raise ProofFailed(f"{asked} is empty", way_out)
-    if shown := [marker for marker in made.base.control if marker in reply.text]:
+    if shown := [marker for marker in structural(made.base) if marker in reply.text]:
         raise ProofFailed(f"{asked} shows {shown[0]}: {reply.text!r}", way_out)
     if reply.reason:
         _count(case, prompt, reply)

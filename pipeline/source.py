@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +12,7 @@ from pipeline.values import digest_of
 
 
 class Statistics(BaseModel):
-    """What is known of a data file before it is tokenized."""
+    """What is known of a data file before it is tokenized; all rows are those that learn."""
 
     model_config = ConfigDict(frozen=True)
     rows: int
@@ -21,6 +22,16 @@ class Statistics(BaseModel):
     """Characters of all turns, system turns included."""
     without_system: int
     """Rows that get the Modelfile's SYSTEM."""
+    systems: int = 0
+    """Different system messages in the rows."""
+    shared_system: str = ""
+    """The system message that every row has; '' where they differ or a row has none."""
+    context: int = 0
+    """Assistant turns that are not learned."""
+    open_ends: int = 0
+    """Rows that end in a user's turn, which nobody answered."""
+    unasked: tuple[int, ...] = ()
+    """Lines that are left out: every assistant turn comes before any user's."""
 
 
 class Source(BaseModel):
@@ -34,18 +45,27 @@ class Source(BaseModel):
 
 
 def read_source(path: Path) -> tuple[Source, list[Row]]:
-    """The checked file as a value, with its rows.
+    """The checked file as a value, with the rows that learn.
 
     Raises:
         BadInput: as `read`.
     """
-    rows = read(path)
+    every = read(path)
+    rows = [row for row in every if row.learns]
     turns = [message for row in rows for message in row.messages]
+    heads = [row.messages[0] for row in rows]
+    systems = Counter(head["content"] for head in heads if head["role"] == "system")
+    without = len(rows) - systems.total()
     statistics = Statistics(
         rows=len(rows),
         answers=sum(turn["role"] == "assistant" for turn in turns),
         characters=sum(len(turn["content"]) for turn in turns),
-        without_system=sum(row.messages[0]["role"] != "system" for row in rows),
+        without_system=without,
+        systems=len(systems),
+        shared_system=next(iter(systems)) if len(systems) == 1 and not without else "",
+        context=sum(len(row.context) for row in rows),
+        open_ends=sum(row.messages[-1]["role"] == "user" for row in rows),
+        unasked=tuple(row.line for row in every if not row.learns),
     )
-    digest = digest_of(sorted(digest_of(row.messages) for row in rows))
+    digest = digest_of(sorted(digest_of(row.value()) for row in rows))
     return Source(path=path.absolute(), digest=digest, statistics=statistics), rows

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 
 from pipeline.plan import Plan, short
 from pipeline.stage import Progress
+from pipeline.stages.preparing.telling import counted
 from pipeline.store import Watcher
 
 EVERY = 15.0  # seconds between plain progress lines of one stage
@@ -61,6 +62,8 @@ def plan_text(made: Plan) -> str:
             lines.append(f"  {step.stage:<9} ready")
         else:
             lines.append(f"  {step.stage:<9} runs, about {duration(step.seconds)}: {step.why}")
+    if made.parts:
+        lines.append(f"data: {counted(made.parts)}")
     lines.append("settings")
     for table in ("prepare", "tune", "pack"):
         values = getattr(made.settings, table).model_dump()

@@ -192,3 +192,29 @@ def test_a_toml_that_is_a_folder_and_modelfiles_that_are_a_file_are_two_lines(fo
     done = make("--modelfiles", "rows.jsonl")
     assert "is a file, not a folder" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 2
+
+
+@pytest.mark.parametrize("command", ["plan", "make"])
+def test_json_lists_every_fault_of_a_file_and_nothing_else(folder: Path, command: str) -> None:
+    bad = GOOD.replace("Day", "")
+    (folder / "rows.jsonl").write_text(f"{GOOD}\n" + f"{bad}\n" * 30)
+    done = specialist(command, "support", "--data", "rows.jsonl", "--json")
+    assert done.exit_code == 1
+    faults = json.loads(done.stdout)["errors"]
+    assert [fault["line"] for fault in faults] == list(range(2, 32))
+    assert faults[0] == {
+        "file": "rows.jsonl",
+        "line": 2,
+        "what": "rows.jsonl:2: turn 2 is empty",
+        "next_step": "Write its text, or leave the line out.",
+    }
+    text = specialist(command, "support", "--data", "rows.jsonl").stderr
+    assert text.startswith("Error: 30 faults in the conversations\n")
+    assert text.rstrip().endswith("… and 10 more; add --json to see all of them.")
+
+
+def test_json_of_another_error_has_the_same_form(folder: Path) -> None:
+    done = specialist("plan", "support", "--data", "none.jsonl", "--json")
+    assert done.exit_code == 1
+    (error,) = json.loads(done.stdout)["errors"]
+    assert error["what"] == "none.jsonl: no such file"

@@ -25,7 +25,7 @@ WRONG = {
     "empty turn": (turns(("user", " "), ("assistant", "b")), ":1: turn 1 is empty"),
     "a list": (turns(("user", ["a"]), ("assistant", "b")), ":1: turn 1 has no text"),
     "late system": (turns(("user", "a"), ("system", "s"), ("assistant", "b")), ":1: a system turn"),
-    "nothing asked": (turns(("assistant", "b")), ":1: turn 1 answers no user turn"),
+    "nothing asked": (turns(("assistant", "b")), ":1: no user turn comes before"),
     "two answers": (
         turns(("user", "a"), ("assistant", "b"), ("assistant", "c")),
         ":1: turn 3 answers no user turn",

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import Base, Dataset
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, BadRows
 from pipeline.settings import Prepare
 from pipeline.source import read_source
 from pipeline.stage import Where
 from pipeline.stages import prepare
-from pipeline.stages.prepare import UNTRAINED, part_of
+from pipeline.stages.preparing.segmenter import UNTRAINED
+from pipeline.stages.preparing.split import PARTS, Split
 from pipeline.template import render, trained_messages
 from pipeline.tools import llamacpp
 from pipeline.values import Conversation
@@ -93,18 +94,24 @@ def test_system_goes_to_rows_without_one_only(tmp_path: Path, smallest_base: Bas
     )
 
 
+def parts_of(rows: list[Conversation]) -> list[str]:
+    split = Split(rows)
+    return [split.part(row) for row in rows]
+
+
 def test_adding_rows_never_moves_old_ones() -> None:
     rows = [ask(f"Question {n}", f"Answer {n}") for n in range(500)]
-    before = [part_of(row, 100) for row in rows[:100]]
-    assert [part_of(row, 500) for row in rows[:100]] == before
-    counts = {part: [part_of(row, 500) for row in rows].count(part) for part in prepare.PARTS}
+    parts = parts_of(rows)
+    assert parts[:100] == parts_of(rows[:100])
+    counts = {part: parts.count(part) for part in PARTS}
     assert 30 <= counts["test"] <= 75
     assert 30 <= counts["validation"] <= 75
 
 
 def test_another_answer_to_the_same_question_stays_in_the_same_part() -> None:
-    for n in range(50):
-        assert part_of(ask(f"Q{n}", "One"), 100) == part_of(ask(f"Q{n}", "Two"), 100)
+    rows = [ask(f"Q{n}", answer) for n in range(50) for answer in ("One", "Two")]
+    parts = parts_of(rows)
+    assert parts[::2] == parts[1::2]
 
 
 def test_below_40_rows_nothing_is_held_back_for_validation(
@@ -155,7 +162,7 @@ def test_a_row_longer_than_the_context_is_refused_or_skipped_by_name(
         where=Where(say=said.append),
     )
     assert data.rows == 1
-    assert any("too long: 1 rows, lines 2" in line for line in said)
+    assert any("too long: 1 row, line 2" in line for line in said)
 
 
 def test_a_template_that_rewrites_former_turns_gives_each_answer_its_own_sequence(
@@ -193,3 +200,188 @@ def test_a_file_that_changes_in_between_is_not_filed_under_its_old_key(
     settings = Prepare(system="", skip_long=False)
     with pytest.raises(BadInput, match="changed while it was read"):
         prepare.run(out, settings, smallest_base, before, where=Where())
+
+
+def run_on(folder: Path, base: Base, *rows: dict, system: str = "") -> tuple[Dataset, list[str]]:
+    """Rows as they stand in a file, and what was said of them."""
+    path, out = folder / "rows.jsonl", folder / "out"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out.mkdir(exist_ok=True)
+    said: list[str] = []
+    settings = Prepare(system=system, skip_long=False)
+    data = prepare.run(out, settings, base, read_source(path)[0], where=Where(say=said.append))
+    return data, said
+
+
+def learned(sequence: dict) -> list[int]:
+    return [label for label in sequence["labels"] if label != UNTRAINED]
+
+
+def with_template(folder: Path, base: Base, template: str) -> Base:
+    copy = folder / "base"
+    copy.mkdir()
+    for file in base.path.iterdir():
+        if file.name != "chat_template.jinja":
+            (copy / file.name).symlink_to(file)
+    (copy / "chat_template.jinja").write_text(template)
+    return base.model_copy(update={"path": copy})
+
+
+STRICT = (
+    "{{ bos_token }}{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/…') }}{% endif %}"
+    "{{ '<|turn|>' + m['role'] + '\n' + m['content'] + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|turn|>assistant\n' }}{% endif %}"
+)
+
+
+def test_rows_without_marks_are_prepared_as_they_always_were(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    """Digests of the first version: a row that was trained is not trained again for nothing."""
+    own: Conversation = [
+        {"role": "system", "content": "Own."},
+        *ask("Hi", "Yes", "And?", "No", "Thanks"),
+    ]
+    rows = [ask(f"Question {n}", f"Answer {n}") for n in range(45)]
+    rows += [own, ask("Grüße\r\n  x", "  “Ja” 🙂\n")]
+    data = prepared(tmp_path, smallest_base, *rows, system="Be kind.")
+    source = read_source(tmp_path / "rows.jsonl")[0]
+    assert source.digest == "b676a64fc4a7c2bec1abcb976bbdc55a813cfdf5326af9fbaf7208712f0c0c6c"
+    assert data.digest == "c997f9dfcf1cb437952fc4433a3d9621af83cc01ba9cc20d5b1189a87f09488f"
+    shipped = read_source(Path(__file__).parent.parent / "data/brand-voice.jsonl")[0]
+    assert shipped.digest == "ddf67092106ee3d8ae2b9c17fb4433310631c86c5dccd234376e306d7e18c8cd"
+
+
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"train": False}])
+def test_an_answer_that_is_not_to_be_learned_is_read_as_a_server_reads_it(
+    tmp_path: Path, smallest_base: Base, mark: dict
+) -> None:
+    turns: list[dict] = [*ask("Fresh?", "It is bread.", "Kinder.", "Out of the oven.", "Thanks")]
+    plain = only(prepared(tmp_path, smallest_base, turns, system="Be kind."))
+    turns[1] = {**turns[1], **mark}
+    data, said = run_on(tmp_path, smallest_base, {"messages": turns}, system="Be kind.")
+    (row,) = data.part("train")
+    (sequence,) = row["sequences"]
+    assert sequence["ids"] == plain["ids"]
+    with llamacpp.Model(smallest_base.vocab) as model:
+        answer = model.tokenize("Out of the oven.", special=False)
+    assert learned(sequence) == [*answer, smallest_base.end_of_turn]
+    assert row["context"] == [1]
+    assert list(data.answers()) == ["Out of the oven."]
+    assert all(set(message) == {"role", "content"} for message in row["messages"])
+    assert "the last user turn, which nobody answers, is left out in 1 row" in said
+
+
+def test_a_last_answer_that_is_not_to_be_learned_ends_the_sequence_before_it(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    turns: list[dict] = [*ask("Fresh?", "Warm at heart.", "Really?", "Who knows.")]
+    turns[3]["weight"] = 0
+    data, _ = run_on(tmp_path, smallest_base, {"messages": turns})
+    assert only(data)["ids"][-1] == smallest_base.end_of_turn
+    assert len(learned(only(data))) == len("Warm at heart.") + 1
+
+
+def test_an_assistants_opening_is_read_and_not_learned(tmp_path: Path, smallest_base: Base) -> None:
+    opening = {"role": "assistant", "content": "Hello, this is the desk."}
+    data, said = run_on(
+        tmp_path,
+        smallest_base,
+        {"messages": [{"role": "system", "content": "You cheer people up."}, opening]},
+        {"messages": [opening, *ask("A key is missing.", "Which room?")]},
+    )
+    assert len(learned(only(data))) == len("Which room?") + 1
+    assert "left out, because no user asks before the assistant speaks: 1 row, line 1" in said
+
+
+def test_what_a_template_refuses_is_told_with_its_line_and_why(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    strict = with_template(tmp_path, smallest_base, STRICT)
+    twice = [{"role": "user", "content": "hi"}, *ask("my router blinks", "Is the cable in?")]
+    opened = [{"role": "assistant", "content": "Hello."}, *ask("Hi", "Day")]
+    with pytest.raises(BadRows) as error:
+        prepared(tmp_path, strict, ask("Hello", "Day"), twice, opened)
+    second, third = error.value.each()
+    assert "rows.jsonl:2: " in str(second) and "must alternate" in str(second)
+    assert "join those of one speaker" in second.next_step
+    assert "rows.jsonl:3: " in str(third)
+    assert "remove the assistant's opening" in third.next_step
+
+
+def test_all_rows_that_the_base_cannot_take_are_told_at_once(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    short = smallest_base.model_copy(update={"context": 64})
+    rows = [ask("Hi", "Day"), ask("Hi <s>", "Day"), ask("Hello " * 100, "Day"), ask("<s>", "x <s>")]
+    rows[3][0]["content"] = "and <s> again"
+    with pytest.raises(BadRows) as error:
+        prepared(tmp_path, short, *rows)
+    assert [str(fault).partition("rows.jsonl")[2][:27] for fault in error.value.each()] == [
+        ":2: turn 1 spells the contr",
+        ":3: 624 tokens, and smalles",
+        ":4: turn 1 spells the contr",
+        ":4: turn 2 spells the contr",
+    ]
+
+
+def test_a_control_token_that_no_template_writes_is_learned_as_the_letters_users_see(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    """As <filename> in SmolLM2: an answer shows letters, a prompt is read with control tokens."""
+    turns = ask("What is <unk>?", "Run: add <unk>", "And then?", "Done.")
+    data, said = run_on(tmp_path, smallest_base, {"messages": turns})
+    first, second = data.part("train")[0]["sequences"]
+    with llamacpp.Model(smallest_base.vocab) as model:
+        letters = model.tokenize("Run: add <unk>", special=False)
+        assert learned(first) == [*letters, smallest_base.end_of_turn]
+        for sequence, until in ((first, 1), (second, 3)):
+            text = render(smallest_base, turns[:until], generate=True)
+            prompt = model.tokenize(text, special=True, bos=True)
+            assert sequence["ids"][: len(prompt)] == prompt
+            assert len(sequence["ids"]) == len(prompt) + len(learned(sequence))
+    assert [line for line in said if line.startswith("<unk> is a control token")] == [
+        "<unk> is a control token of smallest: text in answers, one token in prompts, in training"
+        " as in serving (1 row, line 1); [unk] is text in both"
+    ]
+
+
+def test_rows_that_need_nfc_are_one_note(tmp_path: Path, smallest_base: Base) -> None:
+    nfc = smallest_base.model_copy(update={"nfc": True})
+    rows = [{"messages": ask(f"Cafe\u0301 {n}?", "Day")} for n in range(60)]
+    data, said = run_on(tmp_path, nfc, *rows)
+    notes = [line for line in said if "NFC" in line]
+    assert len(notes) == 1
+    assert "60 rows, lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 …" in notes[0]
+    assert "é" in data.part("train")[0]["messages"][0]["content"]
+
+
+def test_rows_that_all_ask_the_same_are_split_within_the_question(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    rows = [ask("Write the answer to this ticket.", f"Done, ticket {n}.") for n in range(12)]
+    data, said = run_on(tmp_path, smallest_base, *[{"messages": row} for row in rows])
+    assert data.train >= 8
+    assert any(line.startswith(f"{data.train} rows to train on, 0 to choose") for line in said)
+    for words in range(40):  # in the first version, 4 of these went to validation as a whole
+        same = [ask(f"Ticket, in {words} words:", f"Done {n}") for n in range(32)]
+        parts = parts_of([*same, *[ask(f"Other {n}", "Yes") for n in range(8)]])
+        assert parts.count("train") >= 24
+        assert parts.count("validation") <= 11
+
+
+def test_only_the_rows_of_a_very_common_question_are_split() -> None:
+    rest = [ask(f"Question {n}", "Yes") for n in range(80)]
+    few = [ask("Often asked", f"Answer {n}") for n in range(4)]
+    many = [ask("Often asked", f"Answer {n}") for n in range(40)]
+    alone = parts_of([*rest, *few])
+    assert len(set(alone[80:])) == 1
+    assert parts_of([*rest, *many])[:80] == alone[:80]
+    assert len(set(parts_of([*rest, *many])[80:])) == 3
+
+
+def test_copies_of_one_row_are_trained() -> None:
+    assert set(parts_of([ask("Q", "A")] * 50)) == {"train"}
+    for n in range(30):
+        assert "train" in parts_of([ask(f"Q{n}", "A")] * 12)

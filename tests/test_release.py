@@ -28,7 +28,7 @@ from pipeline.proof import CONVERSATIONS, conversations
 from pipeline.release import already_released, check_name_is_ours, records, release
 from pipeline.stage import Progress, Where
 from pipeline.stored import same_file
-from pipeline.tools import smallest
+from pipeline.tools import llamacpp, smallest
 from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.gguf_layout import layout
 from pipeline.tools.ollama import Ollama
@@ -297,6 +297,30 @@ def test_a_row_is_proven_up_to_its_last_trained_answer(made: Specialist) -> None
     case = next(conversations(made))
     assert case.messages == turns[:4]
     assert case.trained == [1, 2, 3, 4]
+
+
+def test_a_row_whose_last_answer_is_not_learned_is_proven_up_to_the_one_before(
+    made: Specialist,
+) -> None:
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+        {"role": "assistant", "content": "d"},
+    ]
+    sequence = {"ids": [1, 2, 3], "labels": [-100, 2, 3]}
+    row = {"messages": turns, "sequences": [sequence], "context": [3]}
+    (made.data.path / "test.jsonl").write_text(json.dumps(row) + "\n")
+    case = next(conversations(made))
+    assert case.messages == turns[:1]
+    assert case.trained == [1]
+
+
+def test_letters_of_a_control_token_that_no_template_writes_are_no_marker(
+    tmp_path: Path, ollama: Ollama
+) -> None:
+    spoken = specialist(tmp_path / "spoken", says="<unk>")
+    assert release(spoken, ollama).answers == 10
 
 
 def test_a_copy_that_was_not_made_is_noticed_and_taken_back(
@@ -641,3 +665,18 @@ def test_a_real_ollama_killed_in_the_upload_is_one_sentence(
 
         with pytest.raises(PipelineError, match="went away"):
             ollama.upload(large, digest_of_file(large), kill)
+
+
+@pytest.mark.smoke
+def test_a_real_ollama_shows_the_letters_of_a_control_token_that_was_learned_as_text(
+    tmp_path: Path,
+) -> None:
+    spoken = specialist(tmp_path / "spoken", says="<unk>")
+    asked = [{"role": "user", "content": "What is <unk> for?"}]
+    with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
+        assert release(spoken, ollama).answers == 10
+        reply = ollama.chat("tiny", asked, limit=9)
+        assert reply.text == "<unk>"
+        with llamacpp.Model(spoken.gguf.file) as model:
+            prompt = ollama.render("tiny", asked)
+            assert reply.prompt_tokens == len(model.tokenize(prompt, special=True, bos=True))

@@ -63,7 +63,7 @@ def test_other_data_and_other_settings_get_directories_of_their_own(
 def test_a_stages_error_arrives_as_it_was_raised_and_leaves_no_directory(
     tmp_path: Path, smallest_base: Base
 ) -> None:
-    bad = written(tmp_path / "bad.jsonl", 12, f"Yes {smallest_base.end_of_turn_text}")
+    bad = written(tmp_path / "bad.jsonl", 12, f"Yes {smallest_base.bos_text}")
     with pytest.raises(BadInput) as error:
         Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, bad)
     assert "bad.jsonl:1" in str(error.value)

@@ -1,0 +1,77 @@
+"""What `prepare` says of a file: how many rows go where, what is left out, what is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from pipeline.artifacts import Base
+from pipeline.conversations import Row
+from pipeline.settings import WITHOUT_VALIDATION
+from pipeline.source import Statistics
+from pipeline.stages.preparing.control import spelled
+
+Say = Callable[[str], None]
+
+
+def left_out(statistics: Statistics, long: Collection[int], say: Say) -> None:
+    """What of the file is not learned, each kind once."""
+    if unasked := statistics.unasked:
+        say(f"left out, because no user asks before the assistant speaks: {which(unasked)}")
+    if ends := statistics.open_ends:
+        say(f"the last user turn, which nobody answers, is left out in {rows(ends)}")
+    if long:
+        say(f"left out as too long: {which(long)}")
+
+
+def control_tokens(base: Base, found: Iterable[Row], say: Say) -> None:
+    """Which control tokens the texts spell, and what becomes of them."""
+    lines: dict[str, list[int]] = {}
+    for row in found:
+        for token in spelled(base, "\n".join(turn["content"] for turn in row.messages)):
+            lines.setdefault(token, []).append(row.line)
+    for token, numbers in lines.items():
+        say(
+            f"{token} is a control token of {base.name}: text in answers, one token in prompts, in"
+            f" training as in serving ({which(numbers)}); [{token.strip('<>|[]')}] is text in both"
+        )
+
+
+def parts(counts: dict[str, int], total: int, split_within: bool, say: Say) -> None:
+    """The three counts, and what the file is too small for.
+
+    Args:
+        total: rows of the file that learn.
+        split_within: some question is asked by so many rows that these are split by their answers.
+    """
+    say(counted(counts))
+    if split_within:
+        say("rows that all ask the same are split by the whole conversation")
+    if total < WITHOUT_VALIDATION:
+        say(
+            f"fewer than {WITHOUT_VALIDATION} rows ({total}), too few to hold some back to choose"
+            " the checkpoint by: no validation, fixed epochs"
+        )
+    elif not counts["validation"]:
+        say("no row fell to the validation part: fixed epochs")
+
+
+def counted(counts: dict[str, int]) -> str:
+    """The three counts in a line."""
+    return (
+        f"{rows(counts['train'])} to train on, {counts['validation']} to choose the checkpoint by,"
+        f" {counts['test']} kept for the proof"
+    )
+
+
+def rows(count: int) -> str:
+    """`1 row`, `12 rows`."""
+    return f"{count} row{'' if count == 1 else 's'}"
+
+
+def which(numbers: Collection[int]) -> str:
+    """`1 row, line 3` or `12 rows, lines 3, 5, 8 …`: the first ten."""
+    first = ", ".join(map(str, list(numbers)[:10]))
+    return (
+        f"{rows(len(numbers))}, line{'' if len(numbers) == 1 else 's'} {first}"
+        f"{' …' if len(numbers) > 10 else ''}"
+    )
