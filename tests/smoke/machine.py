@@ -100,6 +100,11 @@ class Machine:
         """Where Ollama keeps the manifest of NAME:tag."""
         return self.folder / "models/manifests/registry.ollama.ai/library" / CALLED / tag
 
+    def candidates(self) -> list[Path]:
+        """Manifests of tags that a release removes again."""
+        folder = self.tag("latest").parent
+        return [*folder.glob("candidate-*"), *folder.glob("spare-*")]
+
     def processes(self) -> list[str]:
         """Command lines of all processes that know this store."""
         mark = f"SPECIALIST_HOME={self.store}".encode()

@@ -48,7 +48,7 @@ def test_two_runs_at_once_make_each_stage_once(here: Machine, first: list[str]) 
     assert {path.name.rpartition("-")[0] for path in here.store.glob("stages/*-*/")} == set(STAGES)
     assert all("tiny is ready" in out for out in first)
     assert here.tag("latest").exists()
-    assert not here.tag("candidate").exists()
+    assert not here.candidates()
     assert not here.tag("previous").exists()
 
 
@@ -133,12 +133,12 @@ def test_killed_in_release(here: Machine, digests: dict[str, str]) -> None:
     """A changed PARAMETER: nothing is made again, the model that was there serves until the end."""
     here.modelfile(MODELFILE.replace("temperature 0", "temperature 0.5"))
     before = here.tag("latest").read_bytes()
-    killed(here, here.tag("candidate").exists)
+    killed(here, here.candidates)
     assert here.tag("latest").read_bytes() == before
     out = here.run(*MAKE)
     assert made(out) == []
     assert "20 prompts equal" in out
-    assert not here.tag("candidate").exists()
+    assert not here.candidates()
     assert here.tag("previous").read_bytes() == before
     assert here.tag("latest").read_bytes() != before
     assert {stage: here.digest(stage) for stage in STAGES} == digests

@@ -236,7 +236,9 @@ def test_a_family_that_the_stream_does_not_know_takes_the_long_road_and_it_is_sa
     adapter = Adapter.at(
         adapter_folder, loss=None, epochs=1.0, steps=1, seconds=1.0, tokens_per_second=1.0
     )
-    rows = [{"messages": [], "sequences": [{"ids": list(range(10, 90)), "labels": []}]}] * 4
+    ids = list(range(10, 90))
+    labels = [-100] * 40 + ids[40:]
+    rows = [{"messages": [], "sequences": [{"ids": ids, "labels": labels}]}] * 4
     (tmp_path / "data").mkdir()
     for part in ("train", "validation", "test"):
         (tmp_path / f"data/{part}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
