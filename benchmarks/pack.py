@@ -119,7 +119,7 @@ def measured(command: list[str], folder: Path, name: str) -> tuple[float, int, i
 
 def environment() -> dict[str, str]:
     """As a stage has it: nothing is fetched or sent."""
-    from pipeline.store import QUIET
+    from pipeline.tools.children import QUIET
 
     return {**os.environ, **QUIET, "PYTHONPATH": str(PROJECT)}
 

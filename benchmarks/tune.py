@@ -112,7 +112,7 @@ def ours(out: Path, tune_settings: object, base: object, made: object) -> dict[s
 
 def plain(out: Path, base: Path, rows: Path, batch: int) -> dict[str, float]:
     """The script that one would write without us."""
-    from pipeline.store import QUIET
+    from pipeline.tools.children import QUIET
 
     script = out / "plain.py"
     script.write_text(PLAIN)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.values import digest_of_files, read_json
+from pipeline.values import digest_of_files
 
 
 class Artifact(BaseModel):
@@ -175,9 +175,6 @@ class Gguf(Artifact):
         return sorted(self.path.glob("model-*.gguf"))
 
 
-A = TypeVar("A", bound=Artifact)
-
-
 class Specialist(BaseModel):
     """Everything that a release registers."""
 
@@ -192,14 +189,3 @@ class Specialist(BaseModel):
     parameters: dict[str, str | int | float | bool | list[str]]
     """PARAMETERs as Ollama's API takes them (`stop` is a list), num_ctx included."""
     license: str
-
-
-def load(kind: type[A], path: Path) -> A | None:
-    """The artifact that a sealed stage directory's record describes; None if there is no whole one.
-
-    A record may be empty after a power cut: the directory is then as if it had not been made.
-    """
-    try:
-        return kind.model_validate({**read_json(path / "record.json")["artifact"], "path": path})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

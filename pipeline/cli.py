@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from pipeline import __version__, places
+from pipeline import __version__, places, private
 from pipeline.errors import PipelineError
 
 PLACE = {  # what is wrong with the user's disk or folders is no bug of ours
@@ -37,8 +37,11 @@ class Door(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        private.shield()
         # what is half done is undone as after Ctrl-C: the candidate leaves Ollama
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has it ignored
+            signal.signal(signal.SIGHUP, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except PipelineError as error:
@@ -170,7 +173,7 @@ def make(
     """
     from pipeline import device as device_
     from pipeline import plan as planning
-    from pipeline import release, spec
+    from pipeline import release, released, spec
     from pipeline.source import read_source
     from pipeline.specialist import build, check, remarks
     from pipeline.stage import Where
@@ -185,13 +188,14 @@ def make(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
     source = read_source(data)[0]  # the rows are read again where they are needed
-    check(asked)
     chosen = device_.choose(device)
-    with view() as shown:
+    store = Store(device=chosen.device)
+    with view() as shown, store.lease():
+        check(asked, lambda progress: shown.report("base", progress))
         address = server.ensure(lambda line: shown.say("ollama", line))
         with Ollama(address) as ollama:
             release.check_name_is_ours(name, ollama, replace=replace)
-            store = Store(device=chosen.device, watcher=watcher(shown))
+            store.watcher = watcher(shown)
             for line in remarks(asked, source):
                 shown.say("data", line)
             ahead = planning.plan(asked, source, store, chosen.memory)
@@ -202,6 +206,7 @@ def make(
                     shown.say("plan", counted(ahead.parts))
             made = build(asked, source, store, chosen.memory)
             if release.already_released(made, ollama):
+                released.keep_stages(made)
                 shown.done("release", "ready")
             else:
                 if not ahead.seconds:
@@ -246,13 +251,14 @@ def plan(
     from pipeline.source import read_source
     from pipeline.specialist import check
     from pipeline.store import Store
-    from pipeline.view import plan_text
+    from pipeline.view import plan_text, view
 
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
     source = read_source(data)[0]  # the rows are read again where they are needed
-    check(asked)
+    with view() as shown:
+        check(asked, lambda progress: shown.report("base", progress))
     chosen = device_.choose(device)
     made = planning.plan(asked, source, Store(device=chosen.device), chosen.memory)
     return plan_text(made), made.model_dump(mode="json")
@@ -288,7 +294,7 @@ def init(name: str, base: str | None, modelfiles: Path) -> None:
         if path.exists():
             raise BadInput(f"{path} exists already", "Edit it, or remove it first.")
     for path, text in texts.items():
-        with whole(path) as beside:
+        with private.as_the_user(), whole(path) as beside:
             beside.write_text(text, encoding="utf-8")
         click.echo(f"wrote {path}")
     click.echo(f"next:  specialist make {name} --data FILE.jsonl")
@@ -305,14 +311,26 @@ def list_(as_json: bool) -> None:
     """
     from pipeline import released
 
-    found = released.registered()
+    readable, faults = released.records()
+    found = released.in_ollama(readable)
     if as_json:
-        values = [{**r.model_dump(mode="json"), "in_ollama": there} for r, there in found]
+        values: list[dict[str, Any]] = [
+            {**r.model_dump(mode="json"), "in_ollama": there} for r, there in found
+        ]
+        values += [{"errors": fault.listed()} for fault in faults]
         click.echo(json.dumps(values, indent=1))
-        return
+    elif found or not faults:
+        click.echo(_table(found))
+    if faults and as_json:
+        click.get_current_context().exit(1)
+    if faults:
+        raise faults[0]
+
+
+def _table(found: list[tuple[Any, bool | None]]) -> str:
+    """The specialists for people."""
     if not found:
-        click.echo("No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl")
-        return
+        return "No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl"
     head = ("NAME", "BASE", "DATA", "ROWS", "LOSS", "TYPE", "SIZE", "DATE", "")
     rows = [
         (
@@ -329,35 +347,62 @@ def list_(as_json: bool) -> None:
         for record, there in found
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
-        click.echo("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip())
+    lines = (
+        "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in (head, *rows)
+    )
+    return "\n".join(lines)
 
 
 @main.command()
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-def gc(dry_run: bool) -> None:
-    """Remove finished and broken-off stages that no registered specialist uses.
+@click.option(
+    "--forget",
+    "given_up",
+    multiple=True,
+    metavar="NAME",
+    help="Give up the record of NAME as well, and so its stages; Ollama keeps what it has.",
+)
+def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
+    """Remove finished and broken-off stages that no specialist and no running command uses.
+
+    What a registered specialist was made of stays, and what its NAME:previous was made of, also
+    where Ollama has neither (any more).
 
     \b
-    Example:
+    Examples:
       specialist gc --dry-run
+      specialist gc --forget support
     """
-    from pipeline import released
+    from pipeline import promotion, released
     from pipeline.store import Store
 
-    keep: set[str] = set()
-    for record, there in released.registered():
-        if there is not False:
-            keep.update(record.stages)
-            continue
-        click.echo(f"{record.name} was removed from Ollama: its stages are not kept")
-        if not dry_run:
-            released.forget(record.name)
-    removed = Store().sweep(keep, dry_run=dry_run)
+    if not dry_run:
+        for name in given_up:
+            released.forget(name)
+    found, faults = released.records()
+    unreadable = [fault for fault in faults if not dry_run or not given_up]
+    if unreadable:
+        first = unreadable[0]
+        raise type(first)(f"nothing was removed: {first.what}", first.next_step)
+    kept = [record for record in found if record.name not in given_up]
+    for record, there in released.in_ollama(kept):
+        if there is False:
+            click.echo(
+                f"{record.name} is no longer in Ollama; its stages are kept. "
+                f"To give them up:  specialist gc --forget {record.name}"
+            )
+
+    def used() -> set[str]:  # asked when nobody can begin to use anything
+        now = [*released.records()[0], *(j.record for j in promotion.journals() if j.record)]
+        now = [record for record in now if record.name not in given_up]
+        return {stage for record in now for stage in (*record.stages, *record.earlier)}
+
+    removed = Store().sweep(used, dry_run=dry_run)
     for name, size in removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {name}  {size / 1e6:.0f} MB")
     total = sum(size for _, size in removed) / 1e6
-    click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(keep)} stages in use")
+    click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(used())} stages in use")
 
 
 if __name__ == "__main__":

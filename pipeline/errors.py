@@ -5,6 +5,7 @@ PipelineError
 │   └── BadRows     several faults of one file of conversations, shown together
 ├── Missing         something on this machine is absent or stopped
 ├── ToolFailed      a foreign program or library failed
+├── Unreadable      a record of ours is damaged or of another format; it and what it names stay
 └── ProofFailed     what is served is not what was trained; nothing was promoted
 
 Anything else that escapes is a bug of ours and keeps its trace.
@@ -100,6 +101,14 @@ class Missing(PipelineError):
 
 class ToolFailed(PipelineError):
     """A foreign program or library failed."""
+
+
+class Unreadable(PipelineError):
+    """A record of ours cannot be read: it stays as it is, and so does what it names."""
+
+
+class OtherFormat(Unreadable):
+    """A record that another version of this program wrote."""
 
 
 class ProofFailed(PipelineError):

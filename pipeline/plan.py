@@ -7,7 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline import sealed
 from pipeline.reference import Reference, resolve
+from pipeline.sealed import Key, StageRecord
 from pipeline.settings import CHARACTERS_PER_TOKEN, Chosen, settings
 from pipeline.source import Source
 from pipeline.spec import Spec
@@ -105,10 +107,10 @@ def _step(
 
 def _difference(store: Store, stage: Stage[Any], wanted: BaseModel, inputs: list[Any]) -> str:
     """What differs from the finished directory that comes closest."""
-    now = _flat(stage.parts(wanted, *inputs))
+    now = _flat(Key.model_validate(stage.parts(wanted, *inputs)), stage.named(*inputs))
     closest: list[str] | None = None
     for _, record in store.records(stage):
-        then = _flat(record["key"])
+        then = _flat(record.key, record.inputs or _named(stage, record.key))
         different = [
             f"{name}: {short(then.get(name))} → {short(now.get(name))}"
             for name in sorted(now.keys() | then.keys())
@@ -122,26 +124,21 @@ def _difference(store: Store, stage: Stage[Any], wanted: BaseModel, inputs: list
     return names or "made before, and removed since"
 
 
-def _flat(parts: dict[str, Any]) -> dict[str, Any]:
+def _flat(key: Key, inputs: dict[str, str]) -> dict[str, Any]:
     """The key's parts with names that people know."""
-    inputs = {
-        f"input {kind}": digest
-        for kind, digest in zip(_INPUTS[parts["stage"]], parts["inputs"], strict=True)
-    }
     return {
-        **parts["settings"],
-        **inputs,
-        "version of the stage": parts["version"],
-        "llama.cpp": parts["pinned"] or None,
+        **key.settings,
+        **{f"input {name}": digest for name, digest in inputs.items()},
+        "version of the stage": key.version,
+        "llama.cpp": key.pinned or None,
     }
 
 
-_INPUTS = {
-    "fetch": ("base",),
-    "prepare": ("base", "data"),
-    "tune": ("base", "data"),
-    "pack": ("base", "adapter", "data"),
-}
+def _named(stage: Stage[Any], key: Key) -> dict[str, str]:
+    """Inputs of a record of before they had names; none if it has more or fewer than today."""
+    if len(key.inputs) != len(stage.inputs):
+        return {}
+    return dict(zip(stage.inputs, key.inputs, strict=True))
 
 
 def short(value: Any) -> str:
@@ -156,9 +153,8 @@ def _older(stage: str, path: Path) -> list[str]:
     """`made with older X`, from the record."""
     from importlib import metadata
 
-    from pipeline.values import read_json
-
-    made = read_json(path / "record.json")["made"]["versions"]
+    record = sealed.read(path)
+    made = record.made.versions if record else {}
     return [
         f"{stage} was made with {name} {version}, installed is {now}"
         for name, version in made.items()
@@ -176,7 +172,7 @@ class _Guess:
         """Seconds that this stage is expected to take."""
         if stage.name != "tune":
             measured = next(
-                (r["made"]["seconds"] for _, r in self.store.records(stage) if self._alike(r)), None
+                (r.made.seconds for _, r in self.store.records(stage) if self._alike(r)), None
             )
             return float(
                 measured or SECONDS[stage.name] * max(1, self.reference.parameters / 135e6)
@@ -188,20 +184,16 @@ class _Guess:
 
     def _pace(self) -> float:
         for _, record in self.store.records(tune.STAGE):
-            base = record["key"]["inputs"][0]
-            measured = float(record["artifact"]["tokens_per_second"])
-            few = record["artifact"]["steps"] < ENOUGH_STEPS
-            if measured and not few and self._same_base(base):
+            measured = float(record.artifact.get("tokens_per_second", 0))
+            few = record.artifact.get("steps", 0) < ENOUGH_STEPS
+            if measured and not few and self._alike(record):
                 return measured
         return TOKENS_PER_SECOND * 135e6 / self.reference.parameters
 
-    def _alike(self, record: dict[str, Any]) -> bool:
+    def _alike(self, record: StageRecord) -> bool:
         """True if a stage's record is of this base."""
-        first = record["key"]["inputs"][0]
-        if record["key"]["stage"] == "fetch":
-            return bool(first == self.reference.digest)
-        return self._same_base(first)
-
-    def _same_base(self, digest: str) -> bool:
+        first = record.key.inputs[0] if record.key.inputs else ""
+        if record.key.stage == "fetch":
+            return first == self.reference.digest
         base = self.store.find(fetch.STAGE, self.chosen.fetch, self.reference)
-        return base is not None and base.digest == digest
+        return base is not None and base.digest == first

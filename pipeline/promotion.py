@@ -15,17 +15,17 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from pipeline import released
 from pipeline.candidate import Candidate
 from pipeline.errors import PipelineError, ToolFailed
 from pipeline.names import CANDIDATE, PREVIOUS, SPARE, full
+from pipeline.records import FORMAT, read
 from pipeline.released import Record
 from pipeline.tools.ollama import Ollama
-from pipeline.values import read_json, write_json
+from pipeline.values import write_json
 
 _LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowel either: no word
 _WAIT_SECONDS = 60.0  # for another promotion, which takes a second
@@ -36,7 +36,7 @@ class Journal(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: int = FORMAT
     server: str
     """Its address."""
     candidate: str
@@ -101,12 +101,22 @@ def promote(
                 _copy(ollama, previous, journal.spare, older)
             if replaced:
                 _copy(ollama, latest, previous, old)
-            released.write(record(old if replaced else older))
+            new = record(old if replaced else older)
+            released.write(new.model_copy(update={"earlier": _earlier(before, old, replaced)}))
             _copy(ollama, candidate.name, latest, candidate.digest)
         except BaseException:
             with suppress(PipelineError):  # the journal stays, and the next run reads it
                 undo(name, ollama)
             raise
+
+
+def _earlier(before: Record | None, old: str | None, replaced: bool) -> list[str]:
+    """Stages of what NAME:previous will be, where they are known."""
+    if before is None:
+        return []
+    if not replaced:
+        return before.earlier
+    return before.stages if before.manifest == old else []
 
 
 def undo(name: str, ollama: Ollama, say: Callable[[str], None] = lambda line: None) -> None:
@@ -176,16 +186,21 @@ def _note(name: str, journal: Journal) -> None:
 
 
 def _noted(name: str) -> Journal | None:
-    path = released.file(name, "promotion")
-    try:
-        return Journal.model_validate(read_json(path))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, ValidationError) as error:
-        raise ToolFailed(
-            f"{path}, the journal of a release that broke off, cannot be read",
-            f"See with `ollama list` that {name} is what it should be, then remove the file.",
-        ) from error
+    way_out = (
+        "It is the journal of a release that broke off: see with `ollama list` that "
+        f"{name} is what it should be, then remove the file."
+    )
+    return read(released.file(name, "promotion"), Journal, way_out)
+
+
+def journals() -> list[Journal]:
+    """Of all releases that broke off.
+
+    Raises:
+        Unreadable: one is damaged or of another format.
+    """
+    found = (_noted(path.stem) for path in sorted(released.folder().glob("*.promotion")))
+    return [journal for journal in found if journal]
 
 
 def _forget(name: str) -> None:

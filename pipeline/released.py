@@ -12,16 +12,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
 
 from pipeline import places
 from pipeline.artifacts import Specialist
-from pipeline.errors import BadInput, PipelineError
+from pipeline.errors import BadInput, PipelineError, Unreadable
 from pipeline.names import LATEST, PREVIOUS, full, same
 from pipeline.proof import Proof
+from pipeline.records import FORMAT, read
 from pipeline.tools import host, server
 from pipeline.tools.ollama import Ollama
-from pipeline.values import digest_of, read_json, write_json
+from pipeline.values import digest_of, write_json
 
 
 class Record(BaseModel):
@@ -29,6 +31,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
+    format: int = FORMAT
     name: str
     wanted: str
     """Digest of everything that was registered: equal for an equal `Specialist`."""
@@ -53,6 +56,8 @@ class Record(BaseModel):
     """Of base, data, adapter and gguf."""
     stages: list[str]
     """Names of the stage directories that it was made from: they are kept."""
+    earlier: list[str] = []
+    """The same of NAME:previous, where it was made here: kept as well."""
     versions: dict[str, str]
     proof: Proof
 
@@ -68,25 +73,33 @@ def file(name: str, suffix: str = "json") -> Path:
 
 
 def released(name: str) -> Record | None:
-    """The record of a specialist, None if it was never registered (or the record is damaged)."""
-    try:
-        return Record.model_validate(read_json(file(name)))
-    except (OSError, ValueError, ValidationError):
-        return None
+    """The record of a specialist, None if it was never registered.
+
+    Raises:
+        Unreadable: its record is damaged or of another format; what it names stays.
+    """
+    way_out = f"Or give it up, and nothing else: specialist gc --forget {name}"
+    return read(file(name), Record, way_out)
 
 
-def records() -> list[Record]:
-    """Every registered specialist, by name."""
-    found = (released(path.stem) for path in sorted(folder().glob("*.json")))
-    return [record for record in found if record]
+def records() -> tuple[list[Record], list[Unreadable]]:
+    """Every registered specialist, by name; and an error for each record that cannot be read."""
+    found: list[Record] = []
+    faults: list[Unreadable] = []
+    for path in sorted(folder().glob("*.json")):
+        try:
+            if record := released(path.stem):
+                found.append(record)
+        except Unreadable as error:
+            faults.append(error)
+    return found, faults
 
 
-def registered() -> list[tuple[Record, bool | None]]:
-    """Every record, and whether its Ollama has the model; None where that Ollama does not answer.
+def in_ollama(found: list[Record]) -> list[tuple[Record, bool | None]]:
+    """For each record, whether its Ollama has the model; None where that Ollama does not answer.
 
     NAME:previous counts as well: it can be copied back, and is known as ours by the record.
     """
-    found = records()
     tags = {url: _tags(url) for url in {record.ollama for record in found}}
     return [(record, _has(record, tags[record.ollama])) for record in found]
 
@@ -114,14 +127,32 @@ def _has(record: Record, tags: dict[str, str] | None) -> bool | None:
 
 
 def forget(name: str) -> None:
-    """Remove the record of a specialist that is no longer in Ollama."""
-    for suffix in ("json", "Modelfile"):
-        file(name, suffix).unlink(missing_ok=True)
+    """Remove a specialist's record and Modelfile, readable or not. Ollama keeps what it has.
+
+    Raises:
+        BadInput: there is no such specialist, or it is being registered.
+    """
+    known = [path for path in (file(name), file(name, "Modelfile")) if path.exists()]
+    if not known:
+        raise BadInput(f"there is no specialist {name}", "See them with: specialist list")
+    try:
+        with FileLock(file(name, "lock"), timeout=0, mode=0o600):
+            for path in known:
+                path.unlink()
+    except Timeout:
+        raise BadInput(f"{name} is being registered", "Let that run end first.") from None
 
 
 def write(record: Record) -> None:
     """Keep a record."""
     write_json(file(record.name), record.model_dump(mode="json"))
+
+
+def keep_stages(made: Specialist) -> None:
+    """Let the record name the directories that this run found or made: they may be other ones."""
+    record = released(made.name)
+    if record and record.stages != stages(made):
+        write(record.model_copy(update={"stages": stages(made)}))
 
 
 def restore(name: str, record: Record | None) -> None:

@@ -10,7 +10,7 @@ from pipeline.artifacts import Base, Specialist
 from pipeline.errors import BadInput
 from pipeline.markers import marker
 from pipeline.parameters import check_answers
-from pipeline.reference import resolve
+from pipeline.reference import Report, resolve
 from pipeline.settings import settings
 from pipeline.source import Source
 from pipeline.spec import Spec
@@ -18,8 +18,11 @@ from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.store import Store
 
 
-def check(spec: Spec) -> None:
+def check(spec: Spec, report: Report = lambda progress: None) -> None:
     """Refuse what a stage would refuse, before anything is started.
+
+    Args:
+        report: told how much of a large base is read, where it was never seen.
 
     Raises:
         BadInput: a base that cannot be used, a quantization that llama.cpp cannot make, a marker of
@@ -31,7 +34,7 @@ def check(spec: Spec) -> None:
             f"SYSTEM of the Modelfile spells {found}, a marker of chat templates",
             "Remove it: the base's template writes its own.",
         )
-    resolve(spec.base, spec.beside)
+    resolve(spec.base, spec.beside, report)
     if spec.pack.quantization != "auto":  # the chosen ones exist; asking costs a library load
         for name in spec.pack.quantization.split(","):
             pack.check_type(name.strip().upper())

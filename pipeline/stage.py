@@ -1,6 +1,6 @@
 """What a stage is: a name, a version, what it makes, and a function found by its import path.
 
-    STAGE = Stage("pack", version=1, makes=Gguf)
+    STAGE = Stage("pack", version=1, makes=Gguf, inputs=("base", "adapter"))
 
     def run(out: Path, settings: Pack, base: Base, adapter: Adapter, *, where: Where) -> Gguf: ...
 
@@ -50,6 +50,8 @@ class Stage(Generic[A]):
     name: str
     version: int
     makes: type[A]
+    inputs: tuple[str, ...]
+    """What `run` takes after its settings, by name: for records and for people."""
     pinned: tuple[str, ...] = ()
     """Versions of foreign tools that decide the bytes: part of the key."""
     resumes: bool = False
@@ -62,11 +64,17 @@ class Stage(Generic[A]):
             "version": self.version,
             "pinned": list(self.pinned),
             "settings": settings.model_dump(mode="json"),
-            "inputs": [
-                getattr(i, "digest", None) or digest_of(i.model_dump(mode="json")) for i in inputs
-            ],
+            "inputs": list(map(_digest, inputs)),
         }
+
+    def named(self, *inputs: Artifact | BaseModel) -> dict[str, str]:
+        """Digests of the inputs by name."""
+        return dict(zip(self.inputs, map(_digest, inputs), strict=True))
 
     def key(self, settings: BaseModel, *inputs: Artifact | BaseModel) -> str:
         """16 hex digits that name the finished directory."""
         return digest_of(self.parts(settings, *inputs))[:16]
+
+
+def _digest(value: BaseModel) -> str:
+    return getattr(value, "digest", None) or digest_of(value.model_dump(mode="json"))

@@ -2,7 +2,9 @@
 
     <home>/stages/<name>-<key>/         whole: its record.json was written last, then one rename
     <home>/stages/<name>-<key>.draft/   being made, or left by a run that was killed
+    <home>/stages/<name>-<key>.damaged/ a finished one whose files or record were damaged
     <home>/stages/<name>-<key>.lock     held by the process that writes
+    <home>/stages/<name>-<key>.log      what the process printed, until it has ended well
 
 A fresh process gives back all memory, keeps foreign libraries' threads, patches and prints out of
 this one, and dies with it.
@@ -12,42 +14,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from pipeline import errors, places
-from pipeline.artifacts import Artifact, load
+from pipeline import errors, places, private, sealed
+from pipeline.artifacts import Artifact
 from pipeline.device import visible
-from pipeline.errors import PipelineError, ToolFailed
+from pipeline.errors import OtherFormat, PipelineError, ToolFailed
+from pipeline.lease import Lease, leased, turn
+from pipeline.sealed import StageRecord
 from pipeline.stage import Progress, Stage
-from pipeline.tools.children import tied
+from pipeline.tools.children import PYTHON, environment
 from pipeline.tools.cores import cores
-from pipeline.values import canonical, read_json
+from pipeline.values import canonical
 
 A = TypeVar("A", bound=Artifact)
 
-QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent, starts are quick
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "UNSLOTH_DISABLE_STATISTICS": "1",
-    "WANDB_DISABLED": "true",
-    "TRACKIO_DISABLE": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-    "GOMP_SPINCOUNT": "20000",  # longer is ruinous on a busy machine, less is slow on a quiet one
-    "PYTHONUTF8": "1",
-    "SPECIALIST_STAGE": "1",  # llama.cpp's warnings go to the stage's log
-    "PYTHONDONTWRITEBYTECODE": "",  # compiling the libraries takes longer than all else of a start
-}
+_OURS = re.compile(r"((?:fetch|prepare|tune|pack)-[0-9a-f]{16})(\.draft|\.damaged)?")
 
 
 @dataclass(frozen=True)
@@ -75,6 +67,8 @@ class Store:
         watcher: Watcher | None = None,
     ) -> None:
         self.root = (root or places.home()) / "stages"
+        self._leases = self.root.parent / "leases"
+        self._lease: Lease | None = None
         self.device = device
         self.threads = threads or cores()
         self.watcher = watcher or Watcher()
@@ -84,8 +78,28 @@ class Store:
         return self.root / f"{stage.name}-{key}"
 
     def find(self, stage: Stage[A], settings: BaseModel, *inputs: BaseModel) -> A | None:
-        """The finished artifact, None if it is still to be made."""
-        return load(stage.makes, self.path(stage, stage.key(settings, *inputs)))
+        """The finished artifact, None if it is still to be made.
+
+        Raises:
+            OtherFormat: another version of this program made it.
+        """
+        path = self.path(stage, stage.key(settings, *inputs))
+        if self._lease:
+            self._lease.add(path.name)
+        return sealed.load(stage.makes, path)
+
+    @contextmanager
+    def lease(self) -> Iterator[None]:
+        """Until the block ends, nothing removes what is found or made in it."""
+        if self._lease:
+            yield
+            return
+        self._lease = Lease(self._leases)
+        try:
+            yield
+        finally:
+            self._lease.end()
+            self._lease = None
 
     def do(self, stage: Stage[A], settings: BaseModel, *inputs: BaseModel) -> A:
         """The artifact of a stage: found, or made in a fresh process.
@@ -93,51 +107,59 @@ class Store:
         Raises:
             PipelineError: what the stage raised.
         """
-        if found := self.find(stage, settings, *inputs):
-            self.watcher.ready(stage.name)
-            return found
-        self.watcher.start(stage.name)
-        self._run(stage, settings, inputs)
-        made = self.find(stage, settings, *inputs)
-        if made is None:
-            raise RuntimeError(f"{stage.name} ended well and left nothing")
-        seconds = read_json(made.path / "record.json")["made"]["seconds"]
-        self.watcher.done(stage.name, seconds)
-        return made
+        with self.lease():
+            if found := self.find(stage, settings, *inputs):
+                self.watcher.ready(stage.name)
+                return found
+            self.watcher.start(stage.name)
+            self._run(stage, settings, inputs)
+            made = self.find(stage, settings, *inputs)
+            if made is None or (record := sealed.read(made.path)) is None:
+                raise RuntimeError(f"{stage.name} ended well and left nothing")
+            self.watcher.done(stage.name, record.made.seconds)
+            return made
 
-    def records(self, stage: Stage[A]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    def records(self, stage: Stage[A]) -> Iterator[tuple[Path, StageRecord]]:
         """The finished directories of a stage with their records, the newest first."""
-        found = self.root.glob(f"{stage.name}-*/record.json")
-        for record in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
-            if load(stage.makes, record.parent):
-                yield record.parent, read_json(record)
+        found = []
+        for path in self.root.glob(f"{stage.name}-*"):
+            with suppress(OtherFormat, OSError):  # a newer program's, or gone meanwhile
+                record = sealed.read(path)
+                if _OURS.fullmatch(path.name) and record and sealed.load(stage.makes, path):
+                    found.append((record.made.when, path, record))
+        for _, path, record in sorted(found, key=lambda one: one[:2], reverse=True):
+            yield path, record
 
-    def sweep(self, keep: set[str], *, dry_run: bool = False) -> list[tuple[str, int]]:
-        """Remove every directory whose name is not in `keep`; drafts in use stay.
+    def sweep(
+        self, used: Callable[[], set[str]], *, dry_run: bool = False
+    ) -> list[tuple[str, int]]:
+        """Remove every directory of ours that nothing uses.
+
+        Args:
+            used: tells the names that are needed. It is asked when no running command can begin to
+                use another one, or end; what those use stays as well.
 
         Returns: names removed and their bytes.
         """
-        from filelock import FileLock, Timeout
-
         removed = []
-        for path in sorted(self.root.glob("*-*")):
-            name = path.name.removesuffix(".draft")
-            if not path.is_dir() or path.name in keep:
-                continue
-            lock = FileLock(self.root / f"{name}.lock", timeout=0)
-            try:
-                with lock:
-                    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+        with turn(self._leases):
+            keep = used() | leased(self._leases)
+            for path in sorted(self.root.glob("*")):
+                ours = _OURS.fullmatch(path.name)
+                if not ours or path.is_symlink() or not path.is_dir():
+                    continue
+                if path.name in keep or (ours[1] in keep and ours[2] == ".draft"):
+                    continue
+                with suppress(Timeout), FileLock(self.root / f"{ours[1]}.lock", timeout=0):
+                    removed.append((path.name, _size(path)))
                     if not dry_run:
                         shutil.rmtree(path)
-                    removed.append((path.name, size))
-            except Timeout:
-                continue
+                        (self.root / f"{ours[1]}.log").unlink(missing_ok=True)
         return removed
 
     def _run(self, stage: Stage[A], settings: BaseModel, inputs: tuple[BaseModel, ...]) -> None:
         """One stage in a child process; its events come through a pipe as JSON lines."""
-        self.root.mkdir(parents=True, exist_ok=True)
+        private.folder(self.root)
         job: dict[str, Any] = {
             "stage": stage.name,
             "key": stage.key(settings, *inputs),
@@ -147,25 +169,26 @@ class Store:
             "device": self.device,
             "threads": self.threads,
         }
+        log = self.root / f"{stage.name}-{job['key']}.log"
         read_end, write_end = os.pipe()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.worker", str(write_end)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[write_end],
-            preexec_fn=tied(),
-            start_new_session=True,  # Ctrl-C reaches this process alone, which ends the child
-            env=self._environment(),
-        )
+        with open(log, "ab", opener=private.opener) as out:  # a pipe could fill up unread
+            process = subprocess.Popen(
+                [*PYTHON, "-m", "pipeline.worker", str(write_end)],
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=out,
+                pass_fds=[write_end],
+                start_new_session=True,  # Ctrl-C reaches this process alone, which ends the child
+                env=environment(visible(self.device)),
+            )
         os.close(write_end)
-        assert process.stdin is not None and process.stderr is not None
-        with process.stdin as stdin, process.stderr as stderr:
+        assert process.stdin is not None
+        with process.stdin as stdin:
             try:
-                stdin.write(canonical(job).encode())
-                stdin.close()
+                with suppress(BrokenPipeError):  # it died before it read: its log tells why
+                    stdin.write(canonical(job).encode())
+                    stdin.close()
                 failure = self._listen(stage.name, read_end)
-                trace = stderr.read().decode(errors="replace")
                 code = process.wait()
             except BaseException:  # Ctrl-C among them: nothing of ours goes on writing
                 process.kill()
@@ -174,10 +197,9 @@ class Store:
         if failure:
             raise failure
         if code != 0:
-            log = self.path(stage, job["key"]).with_suffix(".log")
             again = "goes on where it was" if stage.resumes else "begins anew"
             raise ToolFailed(
-                _ended(stage.name, code, trace, log), f"Run again: {stage.name} {again}. Log: {log}"
+                _ended(stage.name, code, log), f"Run again: {stage.name} {again}. Log: {log}"
             )
 
     def _listen(self, stage: str, read_end: int) -> Exception | None:
@@ -194,10 +216,10 @@ class Store:
                     failure = _revive(**event["error"])
         return failure
 
-    def _environment(self) -> dict[str, str]:
-        project = str(Path(__file__).resolve().parent.parent)
-        path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH", "")]))
-        return {**os.environ, **QUIET, **visible(self.device), "PYTHONPATH": path}
+
+def _size(folder: Path) -> int:
+    """Bytes of a folder's files; what a link points at is not counted."""
+    return sum(file.lstat().st_size for file in folder.rglob("*"))
 
 
 def _import_path(kind: type[BaseModel]) -> str:
@@ -212,12 +234,12 @@ def _revive(kind: str, what: str, next_step: str) -> Exception:
     return RuntimeError(what)
 
 
-def _ended(stage: str, code: int, trace: str, log: Path) -> str:
+def _ended(stage: str, code: int, log: Path) -> str:
     """A child that died without a word, in one sentence."""
     if code == -9:
         return f"{stage} was killed by the system: most likely the machine ran out of memory"
     if code == -4:
         return f"{stage} died of an illegal instruction: a build for another CPU"
-    said = trace + (log.read_text(errors="replace") if log.exists() else "")
+    said = log.read_text(errors="replace") if log.exists() else ""
     last = (said.strip().splitlines() or ["no message"])[-1]
     return f"{stage} ended with code {code}: {last}"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypedDict
+
+BLOCK = 8 << 20  # bytes read at once
 
 
 class Message(TypedDict):
@@ -33,10 +35,18 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def digest_of_file(path: Path) -> str:
-    """sha256 (hex) of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def digest_of_file(path: Path, read: Callable[[int], object] = lambda count: None) -> str:
+    """sha256 (hex) of a file's bytes.
+
+    Args:
+        read: told after each block how many bytes it had.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            read(len(block))
+    return digest.hexdigest()
 
 
 def digest_of_files(folder: Path, names: list[str]) -> str:
@@ -46,14 +56,28 @@ def digest_of_files(folder: Path, names: list[str]) -> str:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A path to write beside `path`; renamed onto it when the block ends well, removed when not."""
+    """A path to write beside `path`; renamed onto it when the block ends well, removed when not.
+
+    The file and its name are on the disk when this returns: a power cut leaves the old or the new.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield beside
+        sync(beside)
         os.replace(beside, path)
+        sync(path.parent)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, written to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, value: Any) -> None:

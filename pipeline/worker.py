@@ -1,4 +1,4 @@
-"""The process that makes one stage directory: `python -m pipeline.worker FD`, a job on stdin.
+"""The process that makes one stage directory: `python -P -m pipeline.worker FD`, a job on stdin.
 
 It holds the key's lock while it writes, seals the directory (record last, then one rename), and
 sends progress and its error as JSON lines to file descriptor FD.
@@ -24,10 +24,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from pipeline.artifacts import load
+from pipeline import private
 from pipeline.errors import PipelineError, ToolFailed
+from pipeline.sealed import Key, Made, StageRecord, load, seal
 from pipeline.stage import Stage, Where
-from pipeline.values import write_json
+from pipeline.tools.children import die_with_us
+from pipeline.values import sync
 
 RECORDED = ("torch", "transformers", "unsloth", "trl", "peft", "gguf")
 NEARLY_FULL = 64 << 20  # bytes: with less than this left, a failed write means a full disk
@@ -35,6 +37,8 @@ NEARLY_FULL = 64 << 20  # bytes: with less than this left, a failed write means 
 
 def main() -> int:
     """Run the job; 0 if the finished directory is there."""
+    die_with_us()
+    private.shield()
     send = _sender(int(sys.argv[1]))
     job = json.loads(sys.stdin.buffer.read())
     root = Path(job["root"])
@@ -65,27 +69,29 @@ def _make(job: dict[str, Any], root: Path, send: Callable[..., None]) -> None:
         say=lambda line: send(say=line),
     )
     with _locked(root / f"{final.name}.lock", where):
+        log = root / f"{final.name}.log"  # the parent has opened it for us; others may have, too
         if load(stage.makes, final):
+            log.unlink(missing_ok=True)
             return
-        shutil.rmtree(final, ignore_errors=True)  # its record is damaged
+        if final.exists():
+            _set_aside(final, where)
         draft = root / f"{final.name}.draft"
         if not stage.resumes:
             shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(exist_ok=True)
         settings = _settings_type(stage.name).model_validate(job["settings"])
         inputs = [_revive(*described) for described in job["inputs"]]
-        log = (root / f"{final.name}.log").open("w")
-        os.dup2(log.fileno(), 1)  # what foreign libraries print goes to a file beside the draft
-        os.dup2(log.fileno(), 2)
+        os.ftruncate(sys.stdout.fileno(), 0)  # what an earlier run left in the log
         began = time.monotonic()
         try:
             artifact = module.run(draft, settings, *inputs, where=where)
-            record = {
-                "artifact": artifact.model_dump(mode="json", exclude={"path"}),
-                "key": stage.parts(settings, *inputs),
-                "made": _circumstances(job, time.monotonic() - began),
-            }
-            write_json(draft / "record.json", record)
+            record = StageRecord(
+                artifact=artifact.model_dump(mode="json", exclude={"path"}),
+                key=Key.model_validate(stage.parts(settings, *inputs)),
+                inputs=stage.named(*inputs),
+                made=_circumstances(job, time.monotonic() - began),
+            )
+            seal(draft, record)
         except Exception as error:
             full = _disk_is_full(error, root)  # asked before the draft goes
             if not stage.resumes:
@@ -95,12 +101,21 @@ def _make(job: dict[str, Any], root: Path, send: Callable[..., None]) -> None:
             raise
         os.sync()
         os.rename(draft, final)
-        Path(log.name).unlink(missing_ok=True)
+        sync(root)
+        log.unlink(missing_ok=True)
+
+
+def _set_aside(final: Path, where: Where) -> None:
+    """A finished directory of which something is missing: kept until `gc`, and made again."""
+    damaged = final.with_name(f"{final.name}.damaged")
+    shutil.rmtree(damaged, ignore_errors=True)
+    os.rename(final, damaged)
+    where.say(f"a file of {final.name} was removed, cut short or damaged: it is made again")
 
 
 def _locked(path: Path, where: Where) -> FileLock:
     """The lock, waited for with a word about it."""
-    lock = FileLock(path)
+    lock = FileLock(path, mode=0o600)
     try:
         lock.acquire(timeout=0.2)
     except Timeout:
@@ -120,20 +135,20 @@ def _revive(import_path: str, value: dict[str, Any]) -> Any:
     return getattr(importlib.import_module(module), name).model_validate(value)
 
 
-def _circumstances(job: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _circumstances(job: dict[str, Any], seconds: float) -> Made:
     """What is worth knowing later and no part of the key."""
     peak = max(
         resource.getrusage(who).ru_maxrss
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 1),
-        "peak_memory": peak * 1024,
-        "device": job["device"],
-        "threads": job["threads"],
-        "versions": {name: metadata.version(name) for name in RECORDED if name in sys.modules},
-    }
+    return Made(
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=round(seconds, 1),
+        peak_memory=peak * 1024,
+        device=job["device"],
+        threads=job["threads"],
+        versions={name: metadata.version(name) for name in RECORDED if name in sys.modules},
+    )
 
 
 def _sender(descriptor: int) -> Callable[..., None]:

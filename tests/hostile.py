@@ -1,9 +1,10 @@
-"""Headers byte by byte, such as no library writes them."""
+"""Headers byte by byte, such as no library writes them, and a folder full of hostile modules."""
 
 from __future__ import annotations
 
 import json
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,30 @@ def two_lines(error: PipelineError) -> bool:
     return (
         bool(error.next_step) and "\n" not in error.what + error.next_step and len(str(error)) < 900
     )
+
+
+def modules(folder: Path) -> Path:
+    """A folder with a module for every name that we or our libraries import.
+
+    Each leaves its name in the folder's `ran` when it is imported, and fails.
+    """
+    names = {name for name in sys.stdlib_module_names if not name.startswith("_")}
+    names |= {"torch", "numpy", "transformers", "unsloth", "trl", "peft", "jinja2", "pydantic"}
+    names |= {"gguf", "conversion", "llama_cpp", "safetensors", "tokenizers", "filelock", "click"}
+    folder.mkdir()
+    text = (
+        f"open({str(folder / 'ran')!r}, 'a').write(__name__ + '\\n')\nraise SystemExit(__name__)\n"
+    )
+    for name in names:
+        (folder / f"{name}.py").write_text(text)
+    (folder / "pipeline").mkdir()
+    (folder / "pipeline/__init__.py").write_text(text)
+    return folder
+
+
+def ran(folder: Path) -> str:
+    """Names of the hostile modules that were imported."""
+    return (folder / "ran").read_text() if (folder / "ran").exists() else ""
 
 
 def safetensors(path: Path, head: Any, data: bytes = bytes(16), *, length: int = -1) -> Path:

@@ -57,13 +57,12 @@ def serving(folder: Path, program: str = "", inside: Sequence[str] = ()) -> Iter
         address = Address("127.0.0.1", free.getsockname()[1])
     with (folder / "ollama.log").open("wb") as log:
         server = subprocess.Popen(
-            [*inside, program or binary(), "serve"],
+            tied([*inside, program or binary(), "serve"]),
             cwd=folder,  # it looks for its helpers there, too
             env=environment(folder, address),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            preexec_fn=tied(),
         )
     _running[address] = server
     try:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import digests, places
+from pipeline import digests, places, values
 
 
 @pytest.fixture(autouse=True)
-def store(home):
+def store(home, monkeypatch):
+    monkeypatch.setattr(digests, "SETTLED", -1)  # every file here is older than a moment
     return home
 
 
@@ -25,8 +26,15 @@ def old_file(folder: Path, name: str, content: bytes) -> Path:
     return path
 
 
+def same_times(path: Path, content: bytes) -> None:
+    """Write a file anew, with the times that it had: as `cp -p` and `rsync -t` do."""
+    times = path.stat()
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
 def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(path: Path) -> str:
+    def read(path: Path, told: object) -> str:
         raise AssertionError(f"{path} was read again")
 
     monkeypatch.setattr(digests, "digest_of_file", read)
@@ -61,7 +69,34 @@ def test_a_replaced_file_with_size_and_time_of_the_old_one_is_read_again(tmp_pat
     assert digests.file_digest(path) != first
 
 
-def test_a_file_that_was_changed_just_now_is_not_remembered(tmp_path):
+def test_a_file_rewritten_with_its_old_times_is_read_again(tmp_path):
+    path = old_file(tmp_path, "a", b"content")
+    first = digests.file_digest(path)
+    same_times(path, b"kontent")
+    assert digests.file_digest(path) != first
+
+
+def test_a_file_dated_in_the_future_is_remembered(tmp_path, monkeypatch):
+    path = old_file(tmp_path, "a", b"content")
+    os.utime(path, (time.time() + 1e6, time.time() + 1e6))
+    first = digests.file_digest(path)
+    forbid_reading(monkeypatch)
+    assert digests.file_digest(path) == first
+
+
+def test_what_has_to_be_read_is_told_block_by_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(values, "BLOCK", 4)
+    path = old_file(tmp_path, "a", b"content")
+    told = []
+    assert digests.unread([path]) == 7
+    digests.file_digest(path, told.append)
+    digests.file_digest(path, told.append)
+    assert told == [4, 3]
+    assert digests.unread([path]) == 0
+
+
+def test_a_file_that_was_changed_just_now_is_not_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "SETTLED", 2 * 10**9)
     path = tmp_path / "new"
     path.write_bytes(b"content")
     digests.file_digest(path)

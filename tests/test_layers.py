@@ -21,6 +21,7 @@ LAYERS = {
     "released": 3,
     "proof": 3,
     "promise": 3,
+    "lease": 3,
     "promotion": 3,
     "candidate": 3,
     "probes": 3,
@@ -43,6 +44,8 @@ LAYERS = {
     "digests": 1,
     "device": 1,
     "artifacts": 1,
+    "records": 1,
+    "sealed": 1,
     "modelfile": 1,
     "grammar": 1,
     "parameters": 1,
@@ -54,6 +57,7 @@ LAYERS = {
     "values": 0,
     "foreign": 0,
     "places": 0,
+    "private": 0,
 }
 HEAVY = {
     *("torch", "transformers", "unsloth", "trl", "peft", "llama_cpp", "gguf", "pyarrow", "numpy"),

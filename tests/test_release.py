@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -19,13 +20,14 @@ import real_ollama
 from click.testing import CliRunner
 from made import specialist
 
-from pipeline import cli, modelfile, promise, promotion, released
+from pipeline import cli, modelfile, places, promise, promotion, released
 from pipeline import release as releasing
 from pipeline.artifacts import Specialist
-from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed, Unreadable
 from pipeline.probes import forms
 from pipeline.proof import CONVERSATIONS, conversations
-from pipeline.release import already_released, check_name_is_ours, records, release
+from pipeline.release import already_released, check_name_is_ours, release
+from pipeline.released import Record
 from pipeline.stage import Progress, Where
 from pipeline.stored import same_file
 from pipeline.tools import llamacpp, smallest
@@ -35,6 +37,12 @@ from pipeline.tools.ollama import Ollama
 from pipeline.values import digest_of_file
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+def records() -> list[Record]:
+    found, faults = released.records()
+    assert not faults
+    return found
 
 
 @pytest.fixture
@@ -137,24 +145,25 @@ def test_whatever_differs_nothing_moves(
     assert records() == record
 
 
-def test_what_was_removed_in_ollama_is_listed_so_and_collected(
+def test_what_was_removed_in_ollama_is_listed_so_and_kept_until_it_is_given_up(
     made: Specialist, ollama: Ollama, fake: FakeOllama
 ) -> None:
     def told(*arguments: str) -> str:
         return CliRunner().invoke(cli.main, list(arguments)).output
 
     release(made, ollama)
-    kept = made.gguf.path
     assert "removed" not in told("list")
     assert json.loads(told("list", "--json"))[0]["in_ollama"] is True
     assert "4 stages in use" in told("gc")
     ollama.delete("tiny:latest")
     assert told("list").splitlines()[-1].endswith("  removed from Ollama")
-    assert "tiny was removed from Ollama" in told("gc", "--dry-run")
+    assert "specialist gc --forget tiny" in told("gc")  # it forgets nothing unasked
     assert records() != []
-    told("gc")
+    assert "0 stages in use" in told("gc", "--dry-run", "--forget", "tiny")
+    assert records() != []
+    assert "0 stages in use" in told("gc", "--forget", "tiny")
     assert records() == []
-    assert kept.exists()  # it lies outside the store here
+    assert "no specialist tiny" in told("gc", "--forget", "tiny")
 
 
 def test_an_answer_that_does_not_end_is_no_proof(
@@ -523,7 +532,7 @@ def test_the_tags_of_a_release_have_letters_only() -> None:
 def test_a_journal_that_cannot_be_read_is_said_by_name(made: Specialist, ollama: Ollama) -> None:
     released.folder().mkdir(parents=True)
     released.file("tiny", "promotion").write_text("{")
-    with pytest.raises(ToolFailed, match=r"tiny\.promotion, the journal of a release") as caught:
+    with pytest.raises(Unreadable, match=r"tiny\.promotion is damaged") as caught:
         release(made, ollama)
     assert "ollama list" in caught.value.next_step
 
@@ -562,11 +571,74 @@ def test_two_releases_of_a_name_wait_for_each_other(made: Specialist, ollama: Ol
     assert list(ollama.tags()) == ["tiny:latest"]
 
 
-def test_a_damaged_record_is_no_record(made: Specialist, ollama: Ollama) -> None:
+def test_a_record_of_before_there_were_formats_is_read(made: Specialist, ollama: Ollama) -> None:
     release(made, ollama)
-    released.file("tiny").write_text("{")
-    assert records() == []
-    assert not already_released(made, ollama)
+    record = json.loads(released.file("tiny").read_text())
+    older = {name: value for name, value in record.items() if name not in ("format", "earlier")}
+    released.file("tiny").write_text(json.dumps(older))
+    assert already_released(made, ollama)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is damaged"),
+        ('{"name": "ti', "is damaged"),
+        ("[]", "is damaged: it is not a JSON object"),
+        ('{"format": 1, "name": "tiny"}', "is damaged: wanted: Field required"),
+        ('{"format": 2, "name": "tiny"}', "has the format 2; this specialist knows 1"),
+        ('{"format": "x"}', "has the format x"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_an_error_by_name_and_loses_nothing(
+    made: Specialist, ollama: Ollama, text: str, says: str
+) -> None:
+    release(made, ollama)
+    released.file("tiny").write_text(text)
+    stage = places.home() / "stages/tune-0123456789abcdef"
+    stage.mkdir(parents=True)
+    for arguments in (["gc"], ["gc", "--dry-run"], ["list"], ["list", "--json"]):
+        told = CliRunner().invoke(cli.main, arguments)
+        assert told.exit_code == 1
+        assert str(released.file("tiny")) in told.output and says in told.output
+    with pytest.raises(Unreadable, match=re.escape(says)) as error:
+        check_name_is_ours("tiny", ollama, replace=True)
+    assert "specialist gc --forget tiny" in error.value.next_step
+    assert stage.exists()
+    assert released.file("tiny").read_text() == text
+    assert CliRunner().invoke(cli.main, ["gc", "--forget", "tiny"]).exit_code == 0
+    assert not stage.exists()
+
+
+def test_other_specialists_are_listed_beside_a_damaged_record(
+    made: Specialist, ollama: Ollama
+) -> None:
+    release(made, ollama)
+    released.file("other").write_text("{")
+    told = CliRunner().invoke(cli.main, ["list"])
+    assert told.exit_code == 1
+    assert "tiny  " in told.output and "other.json is damaged" in told.output
+    both = json.loads(CliRunner().invoke(cli.main, ["list", "--json"]).stdout)
+    assert both[0]["name"] == "tiny"
+    assert "other.json is damaged" in both[1]["errors"][0]["what"]
+
+
+def test_the_stages_of_the_previous_model_are_kept_as_long_as_it_is(
+    made: Specialist, ollama: Ollama
+) -> None:
+    def version(temperature: float) -> Specialist:
+        folder = Path(shutil.copytree(made.gguf.path, f"{made.gguf.path}-{temperature}"))
+        gguf = made.gguf.model_copy(update={"path": folder})
+        parameters = {**made.parameters, "temperature": temperature}
+        return made.model_copy(update={"gguf": gguf, "parameters": parameters})
+
+    first, second, third = (version(temperature) for temperature in (0.1, 0.2, 0.3))
+    release(first, ollama)
+    release(second, ollama)
+    assert first.gguf.path.name in records()[0].earlier
+    release(third, ollama)
+    assert second.gguf.path.name in records()[0].earlier
+    assert first.gguf.path.name not in records()[0].earlier
 
 
 def test_the_served_model_is_also_written_as_a_modelfile(made: Specialist, ollama: Ollama) -> None:

@@ -1,22 +1,28 @@
 """A stage directory appears whole or not at all, made in a process that dies with its parent."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import hostile
 import pytest
 
+from pipeline import store as store_module
 from pipeline.artifacts import Base, Dataset
-from pipeline.errors import BadInput
+from pipeline.errors import BadInput, OtherFormat, ToolFailed
 from pipeline.settings import Prepare
 from pipeline.source import Source, read_source
 from pipeline.stages import prepare
 from pipeline.store import Store, Watcher
+from pipeline.tools.children import OLLAMA, PYTHON, allowed, environment
 
 PLAIN = Prepare(system="", skip_long=False)
+OTHER = Prepare(system="Hi.", skip_long=False)
+LOUD = {"PYTHONVERBOSE": "1"}
 
 
 @pytest.fixture
@@ -117,17 +123,172 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base
     assert not list((tmp_path / "stages").glob("*/record.json"))
 
 
-def test_sweep_keeps_what_is_named_and_what_is_being_made(
+def test_sweep_removes_what_nothing_uses(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
+    store = Store(tmp_path)
+    kept = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    dropped = store.do(prepare.STAGE, OTHER, smallest_base, rows)
+    used = {kept.path.name}
+    assert [name for name, _ in store.sweep(lambda: used, dry_run=True)] == [dropped.path.name]
+    assert dropped.path.exists()
+    store.sweep(lambda: used)
+    assert kept.path.exists()
+    assert not dropped.path.exists()
+
+
+def test_sweep_removes_nothing_that_a_run_has_found_or_is_making(
+    tmp_path: Path, smallest_base: Base, rows: Source
+) -> None:
+    found = Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    running, other = Store(tmp_path), Store(tmp_path)
+    draft = Path(f"{running.path(prepare.STAGE, prepare.STAGE.key(OTHER, smallest_base, rows))}")
+    draft = draft.with_name(f"{draft.name}.draft")
+    with running.lease():
+        running.do(prepare.STAGE, PLAIN, smallest_base, rows)
+        assert running.find(prepare.STAGE, OTHER, smallest_base, rows) is None
+        draft.mkdir()
+        assert other.sweep(set) == []
+        assert found.path.exists() and draft.exists()
+    assert {name for name, _ in other.sweep(set)} == {found.path.name, draft.name}
+
+
+def test_a_run_that_was_killed_keeps_nothing_from_sweep(
+    tmp_path: Path, smallest_base: Base, rows: Source
+) -> None:
+    found = Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    job = (
+        "import sys, time; from pipeline.lease import Lease; from pathlib import Path;"
+        "lease = Lease(Path(sys.argv[1])); lease.add(sys.argv[2]); print('held'); time.sleep(60)"
+    )
+    leases = tmp_path / "leases"
+    command = [sys.executable, "-uc", job, str(leases), found.path.name]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent
+    ) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        assert Store(tmp_path).sweep(set) == []
+        holder.kill()
+    assert [name for name, _ in Store(tmp_path).sweep(set)] == [found.path.name]
+    assert [path.name for path in leases.iterdir()] == ["turn.lock"]
+
+
+def test_sweep_removes_only_directories_with_names_of_ours_and_follows_no_link(
+    tmp_path: Path,
+) -> None:
+    """SPECIALIST_HOME may be a folder that has a `stages` of somebody else."""
+    store = Store(tmp_path / "store")
+    thesis = tmp_path / "thesis"
+    for folder in ("my-thesis", "tune-notes", "tune-0123", "data-0123456789abcdef"):
+        (store.root / folder).mkdir(parents=True)
+    (store.root / "pack-0123456789abcdef").write_text("a file")
+    thesis.mkdir()
+    (thesis / "chapter").write_text("1")
+    (store.root / "fetch-0123456789abcdef").symlink_to(thesis)
+    inside = store.root / "tune-0123456789abcdef.draft"
+    inside.mkdir()
+    (inside / "link").symlink_to(thesis)
+    assert [name for name, _ in store.sweep(set)] == [inside.name]
+    assert (thesis / "chapter").read_text() == "1"
+    assert len(list(store.root.glob("*"))) == 7  # with the lock of the one that went
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut short", "grown"])
+def test_a_stage_with_a_file_that_is_not_as_it_was_is_made_again_and_kept_until_gc(
+    tmp_path: Path, smallest_base: Base, rows: Source, damage: str
+) -> None:
+    said: list[str] = []
+    store = Store(tmp_path, watcher=Watcher(say=lambda stage, line: said.append(line)))
+    first = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    file = first.path / "train.jsonl"
+    if damage == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-3] if damage == "cut short" else b"more" * 1000)
+    assert store.find(prepare.STAGE, PLAIN, smallest_base, rows) is None
+    said.clear()
+    assert store.do(prepare.STAGE, PLAIN, smallest_base, rows) == first
+    assert said[0].startswith(f"a file of {first.path.name} was removed, cut short or damaged")
+    aside = Path(f"{first.path}.damaged")
+    assert aside.exists()
+    assert [name for name, _ in store.sweep(lambda: {first.path.name})] == [aside.name]
+
+
+def test_a_directory_of_another_format_is_an_error_and_stays(
     tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
     store = Store(tmp_path)
-    kept = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
-    dropped = store.do(prepare.STAGE, Prepare(system="Hi.", skip_long=False), smallest_base, rows)
-    assert [name for name, _ in store.sweep({kept.path.name}, dry_run=True)] == [dropped.path.name]
-    assert dropped.path.exists()
-    store.sweep({kept.path.name})
-    assert kept.path.exists()
-    assert not dropped.path.exists()
+    made = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    record = made.path / "record.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "format": 2}))
+    with pytest.raises(OtherFormat, match="has the format 2; this specialist knows 1"):
+        store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    assert record.exists()
+    assert list(store.records(prepare.STAGE)) == []
+
+
+def test_what_is_made_is_the_owners_alone(
+    tmp_path: Path, smallest_base: Base, rows: Source
+) -> None:
+    old = os.umask(0o022)
+    try:
+        Store(tmp_path / "home").do(prepare.STAGE, PLAIN, smallest_base, rows)
+        draft = written(tmp_path / "bad.jsonl", 12, f"Yes {smallest_base.bos_text}")
+        with pytest.raises(BadInput):
+            Store(tmp_path / "home").do(prepare.STAGE, PLAIN, smallest_base, draft)
+    finally:
+        os.umask(old)
+    made = [tmp_path / "home", *(tmp_path / "home").rglob("*")]
+    assert len(made) > 8
+    open_ = {path.name: oct(path.stat().st_mode) for path in made if path.stat().st_mode & 0o077}
+    assert open_ == {}
+
+
+def test_a_child_imports_nothing_from_the_working_directory(
+    tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = hostile.modules(tmp_path / "hostile")
+    monkeypatch.chdir(folder)
+    Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    assert hostile.ran(folder) == ""
+    assert (
+        subprocess.run([*PYTHON, "-c", "import json, pipeline"], env=environment()).returncode == 0
+    )
+    subprocess.run([sys.executable, "-c", "import json"], check=False)
+    assert hostile.ran(folder) == "json\n"  # it would have left a trace
+
+
+def test_a_child_is_told_nothing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK")
+    more = ("OPENAI_API_KEY", "XDG_SOME_TOKEN", "OLLAMA_API_KEY", "LD_PRELOAD", "PYTHONSTARTUP")
+    for name in (*secrets, *more):
+        monkeypatch.setenv(name, "mine")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    for told in (environment(), allowed(OLLAMA)):
+        assert "mine" not in told.values()
+        assert told["PATH"] == os.environ["PATH"]
+        assert told["LC_ALL"] == "C.UTF-8"
+        assert "/somewhere" not in told.get("PYTHONPATH", "")
+
+
+def test_a_child_that_prints_much_before_it_works_holds_nobody_up(
+    tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python itself says half a megabyte here, before any line of ours runs."""
+    monkeypatch.setattr(store_module, "environment", lambda more: {**environment(more), **LOUD})
+    made = Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    assert made.rows == 12
+    assert not list((tmp_path / "stages").glob("*.log"))
+
+
+def test_a_child_that_cannot_begin_says_why(
+    tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = {"PYTHONHOME": "/nowhere"}
+    monkeypatch.setattr(store_module, "environment", lambda more: {**environment(more), **nowhere})
+    with pytest.raises(ToolFailed, match="prepare ended with code 1: ") as error:
+        Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    log = Path(error.value.next_step.rpartition("Log: ")[2])
+    assert "No module named 'encodings'" in log.read_text()
 
 
 def wait_for(check, seconds: float = 20.0):
@@ -158,3 +319,4 @@ def test_a_stage_whose_record_is_empty_after_a_power_cut_is_made_again(
     (first.path / "record.json").write_text("")
     assert list(store.records(prepare.STAGE)) == []
     assert store.do(prepare.STAGE, PLAIN, smallest_base, rows) == first
+    assert Path(f"{first.path}.damaged").exists()

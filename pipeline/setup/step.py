@@ -66,14 +66,13 @@ class Work:
             log.write(f"$ {' '.join(map(str, command))}\n")
             log.flush()
             with subprocess.Popen(
-                [str(part) for part in command],
+                tied([str(part) for part in command]),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
                 env={**os.environ, **(env or {})},
-                preexec_fn=tied(),
                 pass_fds=(self.lock,),
             ) as process:
                 said = self._listen(process, log.write)

@@ -19,7 +19,7 @@ from pipeline.stages.fetching import directory, embedded, vocabulary
 from pipeline.stages.fetching.frozen import freeze
 from pipeline.tools import llamacpp
 
-STAGE = Stage("fetch", version=2, makes=Base, pinned=(llamacpp.REVISION,))
+STAGE = Stage("fetch", version=2, makes=Base, inputs=("base",), pinned=(llamacpp.REVISION,))
 KINDS = {"embedded": embedded, "directory": directory}
 
 

@@ -25,7 +25,13 @@ from pipeline.stages.packing.weights import opened
 from pipeline.tools import llamacpp, outline
 from pipeline.values import whole
 
-STAGE = Stage("pack", version=2, makes=Gguf, pinned=(llamacpp.REVISION,))
+STAGE = Stage(
+    "pack",
+    version=2,
+    makes=Gguf,
+    inputs=("base", "adapter", "data"),
+    pinned=(llamacpp.REVISION,),
+)
 
 STREAMED = 0.5  # share of the stage that the stream takes, about; the rest is the comparison
 

@@ -27,7 +27,7 @@ from pipeline.stages.preparing.split import PARTS, Split
 from pipeline.template import trained_messages
 from pipeline.values import Conversation, canonical, digest_of
 
-STAGE = Stage("prepare", version=2, makes=Dataset)
+STAGE = Stage("prepare", version=2, makes=Dataset, inputs=("base", "data"))
 
 
 def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Where) -> Dataset:

@@ -23,7 +23,7 @@ from pipeline.stages.tuning.batches import largest_pass
 from pipeline.stages.tuning.callbacks import WHOLE
 from pipeline.stages.tuning.trainer import trainer
 
-STAGE = Stage("tune", version=1, makes=Adapter, resumes=True)
+STAGE = Stage("tune", version=1, makes=Adapter, inputs=("base", "data"), resumes=True)
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 A_WEIGHT_AND_TOKEN = 0.008  # bytes of activations kept for the way back, about (measured)

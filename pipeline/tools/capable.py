@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from pipeline import places
+from pipeline import places, private
 from pipeline.errors import BadInput, Missing, PipelineError, ToolFailed
 from pipeline.tools import smallest
 from pipeline.tools.ollama import Ollama
@@ -40,8 +40,10 @@ def capable(ollama: Ollama, parameters: Mapping[str, Any] | None = None) -> None
         BadInput: a PARAMETER that this Ollama does not take.
         Missing: what it cannot do, and what to do about it.
     """
-    places.home().mkdir(parents=True, exist_ok=True)
-    lock = FileLock(places.home() / "trial.lock")  # two trials at once would share the name
+    private.folder(places.home())
+    lock = FileLock(
+        places.home() / "trial.lock", mode=0o600
+    )  # two trials at once would share the name
     with lock, tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "smallest.gguf"
         smallest.write(file)

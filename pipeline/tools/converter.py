@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from tempfile import TemporaryDirectory
 from pipeline import places
 from pipeline.errors import Missing, ToolFailed
 from pipeline.tools import outline
-from pipeline.tools.children import tied
+from pipeline.tools.children import PYTHON, environment, tied
 
 
 def convert(source: Path, out: Path, *, outtype: str = "bf16", name: str = "") -> None:
@@ -29,7 +28,7 @@ def convert(source: Path, out: Path, *, outtype: str = "bf16", name: str = "") -
     options = ["--outfile", str(out.absolute()), "--outtype", outtype]
     options += ["--model-name", name] if name else []
     with _always_called_the_same(source) as folder:
-        _run([str(_script()), str(folder), *options], source, out)
+        _run(tied([*PYTHON, str(_script()), str(folder), *options]), source, out)
 
 
 def write_outline(source: Path, vocab: Path, out: Path, *, name: str) -> outline.Outline:
@@ -46,7 +45,7 @@ def write_outline(source: Path, vocab: Path, out: Path, *, name: str) -> outline
     _script()
     with _always_called_the_same(source) as folder:
         job = ["-m", "pipeline.tools.outlining", str(folder), name, str(vocab), str(out)]
-        _run(job, source, out)
+        _run([*PYTHON, *job], source, out)
     return outline.read(out)
 
 
@@ -66,13 +65,9 @@ def _always_called_the_same(source: Path) -> Iterator[Path]:
         yield same
 
 
-def _run(arguments: Sequence[str], source: Path, out: Path) -> None:
+def _run(command: Sequence[str], source: Path, out: Path) -> None:
     run = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        preexec_fn=tied(),
-        env=_environment(),
+        command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=_environment()
     )
     if run.returncode != 0 or not out.exists():
         last = (run.stderr.strip().splitlines() or ["no message"])[-1]
@@ -80,8 +75,7 @@ def _run(arguments: Sequence[str], source: Path, out: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """The converter's own gguf-py always, no network, nothing written beside its source."""
-    kept = {k: v for k, v in os.environ.items() if k != "NO_LOCAL_GGUF"}
-    project = str(Path(__file__).resolve().parent.parent.parent)
-    path = os.pathsep.join(filter(None, [project, os.environ.get("PYTHONPATH", "")]))
-    return {**kept, "HF_HUB_OFFLINE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path}
+    """The converter's own gguf-py and modules always, nothing written beside its source."""
+    ours = environment()
+    path = os.pathsep.join([str(places.llama_cpp()), ours["PYTHONPATH"]])
+    return {**ours, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}

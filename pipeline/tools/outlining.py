@@ -1,4 +1,4 @@
-"""The child of `write_outline`: `python -m pipeline.tools.outlining DIRECTORY NAME VOCAB OUT`.
+"""The child of `write_outline`: `python -P -m pipeline.tools.outlining DIRECTORY NAME VOCAB OUT`.
 
 It imports llama.cpp's converter, whose modules and gguf-py must not be mixed with the installed
 ones, and hands it tensors of row numbers instead of weights.
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import checkpoint, places
+from pipeline.tools.children import die_with_us
 from pipeline.tools.outline import Outline, Tensor
 
 COLUMNS = 2  # of the numbered tensors: enough to see whether columns are touched
@@ -23,6 +24,7 @@ Found = dict[str, tuple[str, Any]]  # by name in the GGUF: name in the directory
 
 def main() -> None:
     """Write the keys and the outline."""
+    die_with_us()
     folder, name, vocab, out = sys.argv[1:]
     sys.path[:0] = [str(places.llama_cpp()), str(places.llama_cpp() / "gguf-py")]
     import torch

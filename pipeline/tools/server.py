@@ -26,8 +26,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import places
+from pipeline import places, private
 from pipeline.errors import Missing, PipelineError, ToolFailed
+from pipeline.tools.children import OLLAMA, allowed
 from pipeline.tools.host import Address, address
 
 Say = Callable[[str], object]
@@ -153,10 +154,10 @@ def start(binary: Path, where: Address, environ: Mapping[str, str] = os.environ)
     Raises:
         ToolFailed: it ended or did not answer within a minute; its last words and its log.
     """
-    places.state_home().mkdir(parents=True, exist_ok=True)
+    private.folder(places.state_home())
     if log().exists():
         log().replace(log().with_suffix(".log.1"))  # the last one tells why it ended
-    with log().open("wb") as out:
+    with open(log(), "wb", opener=private.opener) as out:
         process = subprocess.Popen(
             [str(binary), "serve"],
             stdin=subprocess.DEVNULL,
@@ -164,11 +165,13 @@ def start(binary: Path, where: Address, environ: Mapping[str, str] = os.environ)
             stderr=subprocess.STDOUT,
             cwd="/",  # it must not hold the clone
             start_new_session=True,  # nor end with our terminal or our Ctrl-C
-            env={**environ, "OLLAMA_HOST": where.netloc, "OLLAMA_NO_CLOUD": "1"},
+            env={**allowed(OLLAMA, environ), "OLLAMA_HOST": where.netloc, "OLLAMA_NO_CLOUD": "1"},
+            umask=private.users_umask(),  # its models are as any other Ollama's
         )
     server = Server(process.pid, _started(process.pid), where.host, where.port)
     note = places.state_home() / f"server-{where.port}.json"
-    note.write_text(json.dumps(asdict(server)) + "\n")  # before it answers: Ctrl-C may come
+    with open(note, "w", opener=private.opener) as out:  # before it answers: Ctrl-C may come
+        out.write(json.dumps(asdict(server)) + "\n")
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -268,7 +271,7 @@ def _started(pid: int) -> str:
 
 @contextmanager
 def _lock() -> Iterator[Any]:
-    places.state_home().mkdir(parents=True, exist_ok=True)
-    with (places.state_home() / "server.lock").open("w") as file:
+    private.folder(places.state_home())
+    with open(places.state_home() / "server.lock", "w", opener=private.opener) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file

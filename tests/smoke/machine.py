@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hostile
 from real_ollama import environment, serving
 from tiny import tiny_base_directory
 
 from pipeline.tools.children import tied
 from pipeline.tools.host import Address
 
-PROJECT = Path(__file__).parent.parent.parent
+SPECIALIST = Path(sys.executable).with_name("specialist")
 ROWS = 48
 DEAD = "http://127.0.0.1:9"  # nothing listens there
 CALLED = "tiny"
@@ -53,23 +54,28 @@ class Machine:
             **proxies,
             **{name.upper(): DEAD for name in proxies},
             "HOME": os.environ.get("HOME", str(self.folder)),
-            "PYTHONPATH": str(PROJECT),
             "SPECIALIST_HOME": str(self.store),
             "XDG_STATE_HOME": str(self.folder / "state"),
             **dict(self.more),
         }
 
+    @property
+    def hostile(self) -> Path:
+        """The working directory of every command: full of modules that would be imported."""
+        return self.folder / "hostile"
+
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """`specialist …` in a group of its own, as a shell starts it."""
         return subprocess.Popen(
-            [*self.inside, sys.executable, "-m", "pipeline.cli", *self._whole(arguments)],
+            tied([*self.inside, str(SPECIALIST), *self._whole(arguments)]),
+            cwd=self.hostile,
             env=self.environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=_in_the_foreground(),
+            preexec_fn=_in_the_foreground,
         )
 
     def run(self, *arguments: str) -> str:
@@ -124,15 +130,9 @@ class Machine:
         return {str(f): (f.stat().st_size, f.stat().st_mtime_ns) for f in files}
 
 
-def _in_the_foreground() -> Callable[[], None]:
+def _in_the_foreground() -> None:
     """Ctrl-C reaches it, also where the tests run behind a shell's `&`, which has it ignored."""
-    tie = tied()
-
-    def begin() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        tie()
-
-    return begin
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def ended_well(run: subprocess.Popen[str]) -> str:
@@ -166,15 +166,16 @@ def machine(folder: Path) -> Iterator[Machine]:
     (folder / "rows.jsonl").write_text(text)
     (folder / "modelfiles").mkdir()
     (folder / "small-disk").mkdir()
-    with namespaces(folder / "small-disk") as inside, serving(folder, inside=inside) as address:
+    spaces = namespaces(folder / "small-disk", hostile.modules(folder / "hostile"))
+    with spaces as inside, serving(folder, inside=inside) as address:
         made = Machine(folder, address, folder / "store", inside)
         made.modelfile(MODELFILE)
         yield made
 
 
 @contextmanager
-def namespaces(small_disk: Path) -> Iterator[tuple[str, ...]]:
-    """The words that run a command where the loopback is the only network.
+def namespaces(small_disk: Path, working: Path) -> Iterator[tuple[str, ...]]:
+    """The words that run a command in `working`, where the loopback is the only network.
 
     `small_disk` is a file system of its own in there. () where the system lets its users have no
     namespaces (some containers, Ubuntu's default for unconfined programs).
@@ -183,17 +184,18 @@ def namespaces(small_disk: Path) -> Iterator[tuple[str, ...]]:
         'ip link set lo up && mount -t tmpfs -o size=2m small "$0" && echo ready && exec sleep 3600'
     )
     holder = subprocess.Popen(
-        ["unshare", "--map-root-user", "--net", "--mount", "sh", "-c", script, str(small_disk)],
+        tied(
+            ["unshare", "--map-root-user", "--net", "--mount", "sh", "-c", script, str(small_disk)]
+        ),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=tied(),
     )
     assert holder.stdout is not None
     try:
         if holder.stdout.readline() == "ready\n":
             spaces = ("--user", "--preserve-credentials", "--net", "--mount")
-            yield ("nsenter", f"--target={holder.pid}", *spaces, f"--wd={PROJECT}")
+            yield ("nsenter", f"--target={holder.pid}", *spaces, f"--wd={working}")
         else:
             yield ()
     finally:

@@ -11,10 +11,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hostile
 import pytest
 from machine import MAKE, MODELFILE, Machine, ended_well, machine, wait_until
 
@@ -57,6 +59,14 @@ def test_all_of_this_runs_with_the_loopback_alone(here: Machine, first: list[str
         pytest.skip("this system lets its users have no network of their own")
     interfaces = subprocess.check_output([*here.inside, "cat", "/proc/net/dev"], text=True)
     assert [line.split(":")[0].strip() for line in interfaces.splitlines()[2:]] == ["lo"]
+
+
+def test_no_module_of_the_working_directory_is_imported(here: Machine, first: list[str]) -> None:
+    """All commands here run in a folder with a hostile torch, json, pipeline …."""
+    assert hostile.ran(here.hostile) == ""
+    subprocess.run([sys.executable, "-c", "import json"], cwd=here.hostile, check=False)
+    assert hostile.ran(here.hostile) == "json\n"  # they would have left a trace
+    (here.hostile / "ran").unlink()
 
 
 def killed(here: Machine, when: Callable[[], object]) -> None:

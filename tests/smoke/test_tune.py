@@ -17,7 +17,7 @@ from pipeline.settings import Prepare, Tune
 from pipeline.source import read_source
 from pipeline.stage import Where
 from pipeline.stages import prepare
-from pipeline.store import QUIET
+from pipeline.tools.children import QUIET
 
 pytestmark = pytest.mark.smoke
 

@@ -20,7 +20,8 @@ from pipeline.settings import STEP_TOKENS, Fetch, Prepare, Tune
 from pipeline.source import read_source
 from pipeline.stage import Where
 from pipeline.stages import fetch, prepare, tune
-from pipeline.store import QUIET, Store
+from pipeline.store import Store
+from pipeline.tools.children import QUIET
 
 pytestmark = pytest.mark.smoke
 
