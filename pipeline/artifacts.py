@@ -163,6 +163,9 @@ class Gguf(Artifact):
     """llama.cpp's name of the type of model.gguf, `Q8_0`."""
     size: int
     """Bytes."""
+    loss: float | None = None
+    """What the served file is held to: nats per trained token of held-out rows, by base + adapter
+    before they were merged and quantized; None if no row has a trained token."""
 
     @property
     def file(self) -> Path:

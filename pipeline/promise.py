@@ -3,7 +3,7 @@
 The stored file is evaluated by llama.cpp on held-out answers, the very tokens of `prepare`. Nothing
 is sampled for the first two: the same file gives the same figures.
 
-    loss     of the held-out answers
+    loss     of the held-out answers, against that of base + adapter before merging and quantizing
     cost     what the PARAMETERs add to it, by the formulas of llama.cpp's samplers: a penalty for
              repeating makes the trained answers unlikely long before they look broken
     answers  as `ollama run` gets them may be less likely than trained ones only by so much
@@ -12,22 +12,23 @@ is sampled for the first two: the same file gives the same figures.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.artifacts import Dataset, Specialist
+from pipeline.artifacts import Specialist
 from pipeline.errors import ProofFailed
 from pipeline.stage import Progress, Where
-from pipeline.stages.prepare import UNTRAINED
+from pipeline.stages.packing import tree
+from pipeline.stages.packing.tree import UNTRAINED
 from pipeline.tools.llamacpp import Model
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TOKENS = 1000  # of held-out rows, about: some seconds with a small model, minutes with a large one
 MOST_COST = 0.5  # repeat_penalty 1.1 costs 0.08 on the shipped data, 1.2 0.33, 1.3 0.66, 1.9 2.5
+MOST_LOST = 0.5  # Q4_K_M loses 0.1 of a small model; rounding a rounded base again, 1.1
 MOST_UNLIKELY = 1.5  # sampled without any truncation, answers are 0.2 above trained ones
 PENALTIES = ("repeat_penalty", "presence_penalty", "frequency_penalty", "temperature")
 
@@ -45,15 +46,15 @@ def hold(model: Model, made: Specialist, where: Where) -> Held:
     """Evaluate the served file on held-out answers.
 
     Raises:
-        ProofFailed: the PARAMETERs drown what was trained.
+        ProofFailed: the file has lost what was trained, or the PARAMETERs drown it.
     """
     plain, under, count, done = 0.0, 0.0, 0, 0
-    held_out = list(rows(made.data))
+    held_out = tree.probes(made.data).held
     total = sum(len(ids) for ids, _ in held_out)
     for ids, labels in held_out:
         where.report(Progress(done, total, "evaluating held-out answers"))
         done += len(ids)
-        start = next(i for i, label in enumerate(labels) if label != UNTRAINED)
+        start = next((i for i, label in enumerate(labels) if label != UNTRAINED), len(ids))
         for at, row in enumerate(model.each_logits(ids, start, where.threads), start):
             if labels[at] != UNTRAINED:
                 plain += surprisal(row, ids[at])
@@ -67,6 +68,13 @@ def hold(model: Model, made: Specialist, where: Where) -> Held:
 
 
 def _check(held: Held, made: Specialist) -> None:
+    promised = made.gguf.loss
+    if promised is not None and not held.loss <= promised + MOST_LOST:
+        raise ProofFailed(
+            f"the {made.gguf.quantization} file has lost what was trained: {held.loss:.2f} nats a"
+            f" token on held-out answers, base + adapter have {promised:.2f}",
+            "Take a type with more bits (--quantize Q8_0); it does not train again.",
+        )
     if not held.cost <= MOST_COST:
         said = {name: made.parameters[name] for name in PENALTIES if name in made.parameters}
         named = ", ".join(f"PARAMETER {name} {value}" for name, value in said.items())
@@ -104,17 +112,6 @@ def check_answers(
             "Look at the PARAMETERs in the Modelfile, temperature first; it does not train again.",
         )
     return unlikely
-
-
-def rows(data: Dataset) -> Iterator[tuple[list[int], list[int]]]:
-    """Ids and labels of held-out sequences (of trained ones where there are none), about TOKENS."""
-    total = 0
-    for row in data.part("test" if data.test else "train"):
-        for sequence in row["sequences"]:
-            if total >= TOKENS:
-                return
-            total += len(sequence["ids"])
-            yield sequence["ids"], sequence["labels"]
 
 
 def surprisal(row: NDArray[np.float64], token: int) -> float:

@@ -63,17 +63,22 @@ class Proof(BaseModel):
     """Answers asked for as `ollama run` asks; 0 in a proof of an earlier version."""
     loss: float | None = None
     """Of the stored file on held-out answers, nats per token."""
+    promised: float | None = None
+    """The same of base + adapter, before merging and quantizing."""
     cost: float | None = None
     """What the PARAMETERs add to it."""
 
     @property
     def summary(self) -> str:
         """The proof in a line."""
-        return (
-            f"{self.conversations} prompts equal ({self.tokens} token ids), "
-            f"{self.answers + self.runs} answers end by themselves, {self.tensors} tensors equal, "
-            f"loss {self.loss:.2f} as trained"
-        )
+        parts = [
+            f"{self.conversations} prompts equal ({self.tokens} token ids)",
+            f"{self.answers + self.runs} answers end by themselves",
+            f"{self.tensors} tensors equal",
+        ]
+        if self.loss is not None and self.promised is not None:
+            parts.append(f"loss {self.loss:.2f}, trained {self.promised:.2f}")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,7 @@ def prove(
         tensors=tensors,
         runs=sum(reply.reason == "stop" for _, reply in runs),
         loss=round(held.loss, 4),
+        promised=None if made.gguf.loss is None else round(made.gguf.loss, 4),
         cost=round(held.cost, 4),
         seconds=round(time.monotonic() - start, 1),
     )

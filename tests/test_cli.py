@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -218,3 +221,33 @@ def test_json_of_another_error_has_the_same_form(folder: Path) -> None:
     assert done.exit_code == 1
     (error,) = json.loads(done.stdout)["errors"]
     assert error["what"] == "none.jsonl: no such file"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(signal.SIG_DFL, signal.default_int_handler), (signal.SIG_IGN, signal.SIG_IGN)],
+)
+def test_a_closed_terminal_is_as_ctrl_c_unless_nohup_said_otherwise(before, after) -> None:
+    old = signal.signal(signal.SIGHUP, before)
+    try:
+        CliRunner().invoke(cli.main, ["list"])
+        assert signal.getsignal(signal.SIGHUP) == after
+    finally:
+        signal.signal(signal.SIGHUP, old)
+
+
+def test_what_an_older_version_left_open_is_tightened(monkeypatch, home) -> None:
+    """Not the folder that the user named, which may hold other things."""
+    for folder in (home / "stages", home / "releases", home / "mine"):
+        folder.mkdir(parents=True)
+        folder.chmod(0o755)
+    home.chmod(0o755)
+    CliRunner().invoke(cli.main, ["list"])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (home, *home.iterdir())}
+    assert modes == {home.name: 0o755, "stages": 0o700, "releases": 0o700, "mine": 0o755}
+
+
+def test_init_writes_files_as_an_editor_would(tmp_path) -> None:
+    script = 'umask 022; exec "$0" -m pipeline.cli init mine --modelfiles "$1"'
+    subprocess.run(["sh", "-c", script, sys.executable, str(tmp_path / "m")], check=True)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()} == {0o644}

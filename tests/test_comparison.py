@@ -84,6 +84,26 @@ def test_it_is_known_where_a_trained_token_follows():
     assert found.trained == [False, False, False, True, True, True, False]
 
 
+def test_each_trained_token_is_found_in_what_was_computed():
+    found = Tree()
+    found.add(*sequence([1, 2], [3, 4]))
+    found.add(*sequence([1, 2], [3, 5]))
+    found.add([1, 2, 3, 6], [UNTRAINED] * 3 + [6])
+    rows = {node: row for row, node in enumerate(found.judged)}
+    two, three = rows[found.ids.index(2)], rows[found.ids.index(3)]
+    assert found.learned() == [(3, two), (4, three), (3, two), (5, three), (6, three)]
+
+
+def test_what_the_served_file_is_held_to_is_bounded():
+    found = Tree()
+    for row in range(30):
+        found.add(*sequence([1, 900 + row], list(range(100))))
+    assert len(found.held) == tree.TOKENS // 102
+    long = Tree()
+    long.add(*sequence(list(range(1500)), [1]))
+    assert len(long.held) == 1
+
+
 def test_where_nothing_is_trained_all_positions_count():
     found = Tree()
     found.add(ASKED, [UNTRAINED] * 4)

@@ -166,6 +166,17 @@ def test_what_was_removed_in_ollama_is_listed_so_and_kept_until_it_is_given_up(
     assert "no specialist tiny" in told("gc", "--forget", "tiny")
 
 
+def test_a_file_that_has_lost_what_was_trained_is_no_proof(
+    made: Specialist, ollama: Ollama, tmp_path: Path
+) -> None:
+    promised = made.model_copy(update={"gguf": made.gguf.model_copy(update={"loss": -1.0})})
+    with pytest.raises(
+        ProofFailed, match=r"has lost what was trained: 0\.00 nats a token"
+    ) as caught:
+        release(promised, ollama)
+    assert "--quantize Q8_0" in caught.value.next_step
+
+
 def test_an_answer_that_does_not_end_is_no_proof(
     made: Specialist, fake: FakeOllama, ollama: Ollama
 ) -> None:

@@ -1,5 +1,6 @@
 """The server's life, with a small program in Ollama's place."""
 
+import json
 import os
 import signal
 import socket
@@ -7,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,7 @@ host, _, port = os.environ["OLLAMA_HOST"].rpartition(":")
 class Reply(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         told = {{"version": "0.0.7", "cwd": os.getcwd(), "leader": os.getsid(0) == os.getpid()}}
+        told["environ"] = dict(os.environ)
         body = json.dumps({{**told, "no_cloud": os.environ.get("OLLAMA_NO_CLOUD")}}).encode()
         self.send_response(200); self.end_headers(); self.wfile.write(body)
 http.server.ThreadingHTTPServer((host, int(port)), Reply).serve_forever()
@@ -112,14 +116,38 @@ def test_it_goes_on_after_the_one_who_started_it_and_stop_ends_it(
 def test_it_holds_neither_our_folder_nor_our_terminal_and_no_cloud(
     machine: Path, where: Address
 ) -> None:
-    import json
-    import urllib.request
-
     server.ensure(lambda line: None, at(where))
 
-    with urllib.request.urlopen(f"{where.url}/api/version") as reply:
-        told = json.load(reply)
+    told = told_by(where)
     assert (told["cwd"], told["leader"], told["no_cloud"]) == ("/", True, "1")
+
+
+def told_by(where: Address) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{where.url}/api/version") as reply:
+        told: dict[str, Any] = json.load(reply)
+    return told
+
+
+def test_it_is_told_no_secret_of_ours(machine: Path, where: Address) -> None:
+    secret = {"HF_TOKEN": "mine", "AWS_SECRET_ACCESS_KEY": "mine", "SSH_AUTH_SOCK": "mine"}
+    kept = {"OLLAMA_KEEP_ALIVE": "1m", "HTTPS_PROXY": "http://proxy:3128", "LC_ALL": "C"}
+    server.ensure(lambda line: None, {**at(where), **secret, **kept})
+
+    environ = told_by(where)["environ"]
+    assert "mine" not in environ.values()
+    assert kept.items() <= environ.items()
+
+
+def test_its_log_and_note_are_the_owners_alone(machine: Path, where: Address) -> None:
+    old = os.umask(0o022)
+    try:
+        server.ensure(lambda line: None, at(where))
+    finally:
+        os.umask(old)
+
+    files = [places.state_home(), *places.state_home().iterdir()]
+    assert len(files) == 4
+    assert [path.name for path in files if path.stat().st_mode & 0o077] == []
 
 
 def test_a_process_that_only_has_the_same_number_is_not_stopped(

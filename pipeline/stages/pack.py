@@ -27,7 +27,7 @@ from pipeline.values import whole
 
 STAGE = Stage(
     "pack",
-    version=2,
+    version=3,
     makes=Gguf,
     inputs=("base", "adapter", "data"),
     pinned=(llamacpp.REVISION,),
@@ -64,11 +64,13 @@ def run(
     for weights_of in merged:
         agreement = _compare(base, adapter, data, weights_of, where)
         where.say(f"merged and unmerged agree: {agreement}")
+        loss = agreement.loss  # of base + adapter: the same for all
     shutil.rmtree(scratch)
     for file in files.values():
         _check_file(file, base)
     where.report(Progress(1, 1))
-    return Gguf.at(out, quantization=types[0], size=files[types[0]].stat().st_size)
+    size = files[types[0]].stat().st_size
+    return Gguf.at(out, quantization=types[0], size=size, loss=loss)
 
 
 def check_type(name: str) -> None:

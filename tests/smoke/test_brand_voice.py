@@ -86,3 +86,4 @@ def test_the_list_tells_what_it_was_made_of(world, made: str) -> None:
     assert record["quantization"] == "Q8_0"
     assert record["rows"] > 80
     assert record["loss"] > 0
+    assert abs(record["proof"]["loss"] - record["proof"]["promised"]) < 0.1

@@ -16,7 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,8 @@ class Agreement:
     same_top: float
     """Share of tokens after which both hold the same token for the likeliest: told, not judged."""
     answers: int
+    loss: float | None = None
+    """Of base + adapter, in nats per trained token of `Tree.held`."""
 
     def __str__(self) -> str:
         return (
@@ -92,7 +94,8 @@ def check(
         ours = _logits(model, probes)
     with _brought(waiting, merged), model.disable_adapter():
         theirs = _logits(model, probes)
-    return compare(ours, theirs, probes.trained, between)
+    agreement = compare(ours, theirs, probes.trained, between)
+    return replace(agreement, loss=_loss(ours, probes))
 
 
 def _empty(folder: Path) -> Any:
@@ -179,6 +182,16 @@ def _logits(model: Any, probes: Tree) -> NDArray[Any]:
         )
     logits: NDArray[Any] = found.logits[0].float().numpy()
     return logits
+
+
+def _loss(logits: NDArray[Any], probes: Tree) -> float | None:
+    import torch
+
+    losses = [
+        -torch.log_softmax(torch.from_numpy(logits[row]).double(), -1)[token].item()
+        for token, row in probes.learned()
+    ]
+    return sum(losses) / len(losses) if losses else None
 
 
 def compare(

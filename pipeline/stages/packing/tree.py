@@ -10,6 +10,7 @@ same up to it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Dataset
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+Sequence_ = tuple[Sequence[int], Sequence[int]]  # ids and labels
 UNTRAINED = -100  # torch's label for what is not learned
 TOKENS = 1000  # to read, about; more where few of them are trained
 ENOUGH = 400  # positions behind which a trained token follows
@@ -36,9 +38,11 @@ class Tree:
         """Position in the text."""
         self._children: dict[tuple[int, int], int] = {}
         self._trained: set[int] = set()
+        self._sequences: list[Sequence_] = []
 
     def add(self, ids: Sequence[int], labels: Sequence[int]) -> None:
         """A sequence; labels as torch takes them, -100 where nothing is learned."""
+        self._sequences.append((ids, labels))
         node = -1
         for depth, token in enumerate(ids):
             if node >= 0 and labels[depth] != UNTRAINED:
@@ -63,6 +67,25 @@ class Tree:
         room = max(TOKENS - len(self._trained), 0)
         apart = -(-len(others) // room) if room else len(others) + 1
         return sorted([*self._trained, *others[::apart]])
+
+    @property
+    def held(self) -> list[Sequence_]:
+        """The first sequences, about TOKENS tokens, which the proof evaluates as well."""
+        ends = accumulate(len(ids) for ids, _ in self._sequences)
+        count = sum(end <= TOKENS for end in ends)
+        return self._sequences[: max(count, 1)]
+
+    def learned(self) -> list[tuple[int, int]]:
+        """Of each trained token of `held` its id, and the row of `judged` that comes before it."""
+        row = {node: i for i, node in enumerate(self.judged)}
+        found = []
+        for ids, labels in self.held:
+            node = self._children[-1, ids[0]]
+            for token, label in zip(ids[1:], labels[1:], strict=True):
+                if label != UNTRAINED:
+                    found.append((token, row[node]))
+                node = self._children[node, token]
+        return found
 
     @property
     def trained(self) -> list[bool]:

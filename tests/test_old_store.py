@@ -1,0 +1,160 @@
+"""A store of before records had formats: read, taken over, never a trace and never a loss.
+
+`golden/old-store` was written by the specialist of before (stages fetch 2, prepare 1, tune 1,
+pack 2), with a released specialist of a tiny random base.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline import cli, places, plan, released, sealed
+from pipeline.artifacts import Adapter, Base, Dataset, Gguf, Specialist
+from pipeline.reference import Reference
+from pipeline.settings import Fetch, Pack, Prepare, Tune
+from pipeline.source import Source, read_source
+from pipeline.spec import read as read_spec
+from pipeline.stages import fetch, pack, prepare, tune
+from pipeline.store import Store
+from pipeline.values import digest_of
+
+GOLDEN = Path(__file__).parent / "golden/old-store"
+KINDS = {"fetch": Base, "prepare": Dataset, "tune": Adapter, "pack": Gguf}
+STAGES = sorted(path.name for path in GOLDEN.glob("stages/*"))
+
+
+@pytest.fixture
+def old() -> Path:
+    """The old store, as this machine's."""
+    return Path(shutil.copytree(GOLDEN, places.home()))
+
+
+def the(stage: str, old: Path) -> Path:
+    [path] = old.glob(f"stages/{stage}-*")
+    return path
+
+
+def reference(old: Path) -> Reference:
+    record = json.loads((the("fetch", old) / "record.json").read_text())
+    [digest] = record["key"]["inputs"]
+    facts = {"architecture": "LlamaForCausalLM", "parameters": 19456, "context": 4096}
+    return Reference(
+        kind="directory", name="tiny-random", digest=digest, path=Path("/nowhere"), **facts
+    )
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    """The rows that it was trained on."""
+    turns = [
+        [{"role": "user", "content": f"Question {n}?"}, {"role": "assistant", "content": "No."}]
+        for n in range(48)
+    ]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"messages": row}) + "\n" for row in turns)
+    )
+    return read_source(tmp_path / "rows.jsonl")[0]
+
+
+def artifacts(old: Path) -> tuple[Base, Dataset, Adapter, Gguf]:
+    base, data, adapter, gguf = (
+        sealed.load(kind, the(stage, old)) for stage, kind in KINDS.items()
+    )
+    assert base and data and adapter and gguf
+    return base, data, adapter, gguf
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_directory_is_called_as_its_key_says(old: Path, name: str) -> None:
+    key = json.loads((old / "stages" / name / "record.json").read_text())["key"]
+    assert name == f"{key['stage']}-{digest_of(key)[:16]}"
+
+
+def test_what_was_fetched_and_trained_is_found_by_todays_keys(old: Path) -> None:
+    """Golden: whoever changes these keys lets all users fetch or train again."""
+    base, data, adapter, _ = artifacts(old)
+    store = Store()
+    settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
+    assert store.find(fetch.STAGE, Fetch(), reference(old)) == base
+    assert store.find(tune.STAGE, settings, base, data) == adapter
+
+
+def test_rows_are_prepared_again_to_the_same_bytes_and_nobody_trains_again(
+    old: Path, source: Source
+) -> None:
+    base, data, adapter, _ = artifacts(old)
+    again = Store().do(prepare.STAGE, Prepare(system="Be brief.", skip_long=False), base, source)
+    assert again.path != data.path
+    assert again.digest == data.digest
+    settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
+    assert Store().find(tune.STAGE, settings, base, again) == adapter
+
+
+def test_the_plan_says_what_differs(
+    old: Path, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "resolve", lambda *_: reference(old))
+    (tmp_path / "tiny.Modelfile").write_text("FROM ./tiny-random\nSYSTEM Be brief.\n")
+    made = plan.plan(read_spec("tiny", tmp_path), source, Store())
+    assert [(step.stage, step.state) for step in made.steps][:2] == [
+        ("fetch", "ready"),
+        ("prepare", "runs"),
+    ]
+    assert made.steps[1].why == "version of the stage: 1 → 2"
+
+
+def test_a_record_with_fewer_inputs_than_today_stops_no_plan(old: Path) -> None:
+    """The first version of pack did not read the data."""
+    base, data, adapter, gguf = artifacts(old)
+    record = json.loads((gguf.path / "record.json").read_text())
+    record["key"]["inputs"].pop()
+    record["key"]["version"] = 1
+    (gguf.path / "record.json").write_text(json.dumps(record))
+    why = plan._difference(Store(), pack.STAGE, Pack(quantization="Q8_0"), [base, adapter, data])
+    assert f"version of the stage: 1 → {pack.STAGE.version}" in why
+
+
+def test_the_release_is_read_listed_and_known_as_the_same(old: Path) -> None:
+    record = released.released("tiny")
+    assert record and record.stages == sorted(STAGES, key=record.stages.index)
+    base, data, adapter, gguf = artifacts(old)
+    made = Specialist(
+        name="tiny",
+        base=base,
+        data=data,
+        adapter=adapter,
+        gguf=gguf,
+        system="Be brief.",
+        parameters={"temperature": 0.0, "seed": 7, "num_ctx": 4096},
+        license="CC0-1.0\n",
+    )
+    assert released.wanted(made) == record.wanted  # golden: else all are registered again
+    listed = CliRunner().invoke(cli.main, ["list"])
+    assert listed.exit_code == 0
+    assert listed.output.splitlines()[1].startswith("tiny  tiny-random  88d2bead  48    4.849")
+
+
+def test_gc_keeps_all_that_the_release_was_made_of(old: Path) -> None:
+    told = CliRunner().invoke(cli.main, ["gc"])
+    assert told.exit_code == 0
+    assert told.output.splitlines()[-1] == "0 MB freed, 4 stages in use"
+    assert sorted(path.name for path in (old / "stages").iterdir()) == STAGES
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_file_that_was_cut_short_is_seen_although_no_sizes_were_noted(
+    old: Path, name: str
+) -> None:
+    kind = KINDS[name.partition("-")[0]]
+    path = old / "stages" / name
+    assert sealed.load(kind, path)
+    largest = max(path.glob("*.*"), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    assert sealed.load(kind, path) is None
+    largest.unlink()
+    assert sealed.load(kind, path) is None
