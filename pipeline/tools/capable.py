@@ -41,9 +41,7 @@ def capable(ollama: Ollama, parameters: Mapping[str, Any] | None = None) -> None
         Missing: what it cannot do, and what to do about it.
     """
     private.folder(places.home())
-    lock = FileLock(
-        places.home() / "trial.lock", mode=0o600
-    )  # two trials at once would share the name
+    lock = FileLock(places.home() / "trial.lock", mode=0o600)  # two trials would share the name
     with lock, tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "smallest.gguf"
         smallest.write(file)
