@@ -20,7 +20,7 @@ from pipeline.stages.preparing.split import PARTS
 from pipeline.store import Store
 
 ENOUGH_STEPS = 20  # of a run whose pace tells something: the first ones are slow
-TOKENS_PER_SECOND = 200.0  # of a CPU of 2 cores with 135 million parameters: until it was measured
+TOKENS_PER_SECOND = 200.0  # 2 cores, 135 million parameters; until this machine has measured
 MARKERS = 12  # tokens that a chat template puts around a turn, about
 SECONDS = {"fetch": 45.0, "prepare": 5.0, "pack": 40.0}  # with the embedded base, until measured
 

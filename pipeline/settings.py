@@ -125,7 +125,7 @@ def _batch(statistics: Statistics) -> int:
 def _epochs(rows: int, batch: int) -> int:
     """Enough for about 50 steps, 2 to 10 passes; few rows are read more often.
 
-    Below 40 rows nothing watches the loss, so that the number is what is done.
+    Below 40 rows there is no validation loss: training runs exactly this many epochs.
     """
     share = 0.8 if rows >= WITHOUT_VALIDATION else 1.0
     steps_a_pass = max(1, math.ceil(rows * share / batch))

@@ -38,7 +38,7 @@ class Where:
     """`cpu` or `cuda`."""
     threads: int = 1
     report: Callable[[Progress], None] = field(default=lambda progress: None)
-    """Called often; drops what it cannot show."""
+    """May be called often; the receiver may skip updates."""
     say: Callable[[str], None] = field(default=lambda line: None)
     """A sentence for the user: a warning, a choice that was made."""
 

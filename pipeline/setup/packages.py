@@ -80,9 +80,7 @@ def _uv() -> list[str | Path]:
 
 
 def _emptied() -> None:
-    """Take away what is there of an old one; the link to Ollama, which a step beside puts there,
-    stays.
-    """
+    """Remove an unusable environment's packages; keep bin/ollama, which another step may link."""
     shutil.rmtree(VENV / "lib", ignore_errors=True)
     for link in (VENV / "bin").glob("python*"):
         link.unlink()

@@ -16,7 +16,7 @@ from pipeline import checkpoint, places
 from pipeline.tools.children import die_with_us
 from pipeline.tools.outline import Outline, Tensor
 
-COLUMNS = 2  # of the numbered tensors: enough to see whether columns are touched
+COLUMNS = 2  # of the numbered tensors: two are enough to detect a permutation or a transpose
 COUNTED = 24  # bits: whole numbers that float32 tells apart
 LONGEST = 4096  # rows of a block whose order repeats itself: the stream holds a block in memory
 Found = dict[str, tuple[str, Any]]  # by name in the GGUF: name in the directory, what came out

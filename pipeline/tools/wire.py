@@ -1,4 +1,7 @@
-"""How Ollama's HTTP answers are read: foreign errors become ours here, and nowhere else."""
+"""How Ollama's HTTP answers are read: the client's foreign errors become ours here.
+
+(`server.answers` asks before httpx is there, with the standard library, and has its own few.)
+"""
 
 from __future__ import annotations
 

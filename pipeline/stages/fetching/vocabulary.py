@@ -53,7 +53,7 @@ class Vocabulary:
 
     @property
     def control(self) -> tuple[str, ...]:
-        """Spellings that a prompt's text is never read as text for."""
+        """What the tokenizer makes control tokens of, wherever in a prompt it is spelled."""
         pairs = zip(self.tokens, self.types, strict=True)
         return tuple(token for token, kind in pairs if kind in (UNKNOWN, CONTROL))
 

@@ -33,7 +33,8 @@ _HARMLESS = {  # says nothing about what is added to a weight
     *("task_type", "use_rslora", "rank_pattern", "alpha_pattern", "ensure_weight_tying"),
     *("init_lora_weights", "runtime_config"),
 }
-_PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal")  # others change the base's weights
+# other initialisations (pissa, olora …) change the base, so that B·A is not the update
+_PLAIN_STARTS = (None, True, False, "gaussian", "orthogonal")
 
 
 @dataclass(frozen=True)

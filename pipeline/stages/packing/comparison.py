@@ -1,6 +1,6 @@
 """Whether the merged model computes what base + adapter compute: logits in float32, side by side.
 
-bfloat16 arithmetic alone is as far from float32 as a wrong merge may be, so both are computed in
+bfloat16 rounding alone is as large as the error that is looked for, so both sides are computed in
 float32. No whole model is held: a module's weights are read when it is reached, and let go after
 it. So memory is bounded by the largest module and the logits.
 
