@@ -2,6 +2,7 @@
 
     .venv/bin/python benchmarks/neighbours.py                  # about four minutes on two cores
     .venv/bin/python benchmarks/neighbours.py --beside training  # a second training, not a loop
+    .venv/bin/python benchmarks/neighbours.py --nice 10          # neighbours of a low priority
 
 One training of the embedded base on a row that is repeated: every step is the same work. A busy
 program is `while True: pass`; so many run beside as the row of the table says. Speeds are medians
@@ -88,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=20, help="of a segment")
     parser.add_argument("--beside", choices=("loop", "training"), default="loop")
+    parser.add_argument("--nice", type=int, default=0, help="of the neighbours")
     parser.add_argument("--neighbour", action="store_true", help="train and say nothing, for ever")
     arguments = parser.parse_args()
 
@@ -101,7 +103,9 @@ def main() -> None:
         Store(folder).do(tune.STAGE, settings, base, data)
         return
     another = [sys.executable, str(Path(__file__)), "--neighbour"]
-    schedule = Schedule(arguments.steps, LOOP if arguments.beside == "loop" else another)
+    niced = ["nice", "-n", str(arguments.nice)]
+    neighbour = [*niced, *(LOOP if arguments.beside == "loop" else another)]
+    schedule = Schedule(arguments.steps, neighbour)
     print(f"{tokens} tokens a step, {arguments.steps} steps a line, load {os.getloadavg()[0]:.1f}")
     try:
         store = Store(folder, watcher=Watcher(report=schedule.step))

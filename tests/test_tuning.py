@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -209,7 +210,7 @@ class Machine:
     """Four cores, of which others keep some busy, and a clock that is set by hand."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.root, self.time, self.ours = root, 0.0, 0.0
+        self.root, self.time, self.ours, self.waited = root, 0.0, 0.0, 0.0
         self.ticks = {"user": 0.0, "nice": 0.0}
         (root / "proc").mkdir()
         monkeypatch.setattr(neighbours.time, "monotonic", lambda: self.time)
@@ -217,9 +218,21 @@ class Machine:
         monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
         self.run(0.0, 0.0)
 
-    def run(self, others: float, ours: float, seconds: float = 2.0, of: str = "user") -> None:
-        """Let time pass: cores that others and we keep busy."""
+    def run(
+        self,
+        others: float,
+        ours: float,
+        seconds: float = 2.0,
+        of: str = "user",
+        waited: float = 0.0,
+    ) -> None:
+        """Let time pass: cores that others and we keep busy, and that our threads waited for."""
         self.time += seconds
+        self.waited += waited * seconds
+        for thread in ("11", "12"):
+            (self.root / "proc/self/task" / thread).mkdir(parents=True, exist_ok=True)
+            half = round(self.waited * 1e9 / 2)
+            (self.root / "proc/self/task" / thread / "schedstat").write_text(f"5 {half} 7\n")
         self.ours += ours * seconds
         self.ticks["user"] += 100 * ours * seconds
         self.ticks[of] += 100 * others * seconds
@@ -254,14 +267,27 @@ def test_it_is_taken_back_when_they_go(four) -> None:
     assert found == [4, 2, 2, 3, 4]
 
 
-def test_a_program_of_low_priority_is_no_neighbour(four, monkeypatch) -> None:
+def test_a_program_of_low_priority_is_a_neighbour_too(four) -> None:
+    """A session has a core to itself whatever its priority, where the kernel groups by session."""
     watch = neighbours.Neighbours(4, four.root)
-    four.run(3.0, ours=1.0, of="nice")
+    four.run(2.0, ours=2.0, of="nice")
+    assert watch.look() == 2
+
+
+def test_one_that_takes_little_but_makes_all_wait_costs_one_thread(four) -> None:
+    watch = neighbours.Neighbours(4, four.root)
+    four.run(0.09, ours=3.9, of="nice", waited=0.1)
+    assert watch.look() == 3
+    four.run(1.0, ours=3.0, of="nice", waited=0.0)  # it has the core that was left to it
+    assert watch.look() == 3
+    four.run(0.0, ours=3.0)
     assert watch.look() == 4
-    monkeypatch.setattr(os, "getpriority", lambda *_: 10)  # but one like us, if we are one
+
+
+def test_our_own_threads_that_wait_for_each_other_are_no_neighbour(four) -> None:
     watch = neighbours.Neighbours(4, four.root)
-    four.run(3.0, ours=1.0, of="nice")
-    assert watch.look() == 1
+    four.run(0.01, ours=3.9, waited=0.3)
+    assert watch.look() == 4
 
 
 def test_within_a_second_nothing_is_read_again(four) -> None:
@@ -278,7 +304,7 @@ def test_more_cores_than_threads_leave_room_for_neighbours(four) -> None:
 
 def test_where_the_kernel_tells_nothing_all_threads_are_used(tmp_path: Path) -> None:
     watch = neighbours.Neighbours(2, tmp_path)
-    watch.since = (watch.since[0] - 2, *watch.since[1:])
+    watch.since = replace(watch.since, when=watch.since.when - 2)
     assert watch.look() == 2
 
 

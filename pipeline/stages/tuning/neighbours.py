@@ -11,12 +11,15 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 LOOK = 1.0  # seconds between two looks: the kernel counts in hundredths
+WAITED = 0.06  # of a core: a program of low priority takes a tenth, and all wait for it
 TOLERATED = 0.4  # of a core: a program that takes less than this costs less than a thread does
-_USER, _NICE, _SYSTEM, _IRQ, _SOFTIRQ = 1, 2, 3, 6, 7  # fields of a line of /proc/stat
+COUNTED = (1, 2, 3, 6, 7)  # user, nice, system, irq, softirq: fields of a line of /proc/stat
 
 
 class Neighbours:
@@ -26,36 +29,54 @@ class Neighbours:
         """`threads` at most; `root` is where /proc begins."""
         self.most = threads
         self.threads = threads
-        self.stat = root / "proc/stat"
+        self.root = root / "proc"
         self.cpus = {f"cpu{n}" for n in os.sched_getaffinity(0)}
         self.since = self._now()
 
     def look(self) -> int:
         """How many threads to use from now on, 1 to `most`. Costs nothing within a second."""
-        began, all_then, ours_then = self.since
-        if time.monotonic() - began < LOOK:
+        if time.monotonic() - self.since.when < LOOK:
             return self.threads
-        self.since = now, all_now, ours_now = self._now()
-        others = ((all_now - all_then) - (ours_now - ours_then)) / (now - began)
-        left = len(self.cpus) - max(0.0, others)
-        self.threads = max(1, min(self.most, math.floor(left + TOLERATED)))
+        then, now = self.since, self._now()
+        self.since, passed = now, now.when - then.when
+        others = (now.busy - then.busy - (now.ours - then.ours)) / passed
+        left = math.floor(len(self.cpus) - max(0.0, others) + TOLERATED)
+        if min(others, (now.waited - then.waited) / passed) > WAITED:
+            left = min(left, self.threads - 1)  # somebody has little of a core, but often
+        self.threads = max(1, min(self.most, left))
         return self.threads
 
-    def _now(self) -> tuple[float, float, float]:
-        """The time; the seconds that our cores were busy since the start; those for us."""
-        return time.monotonic(), self._busy(), time.process_time()
+    def _now(self) -> _Moment:
+        return _Moment(time.monotonic(), self._busy(), time.process_time(), self._waited())
 
     def _busy(self) -> float:
-        """Without programs of a low priority: they make way by themselves, unless we are one."""
-        counted = [_USER, _SYSTEM, _IRQ, _SOFTIRQ]
-        if os.getpriority(os.PRIO_PROCESS, 0) > 0:
-            counted.append(_NICE)
         try:
-            lines = [line.split() for line in self.stat.read_text().splitlines()]
+            lines = [line.split() for line in (self.root / "stat").read_text().splitlines()]
         except OSError:  # no such file in this sandbox: nobody is seen
             return 0.0
-        ticks = sum(int(line[i]) for line in lines if line[0] in self.cpus for i in counted)
+        ticks = sum(int(line[i]) for line in lines if line[0] in self.cpus for i in COUNTED)
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def _waited(self) -> float:
+        """Documentation/scheduler/sched-stats.rst: nanoseconds, the second of three numbers."""
+        total = 0
+        for thread in self.root.glob("self/task/*/schedstat"):
+            with suppress(OSError, ValueError, IndexError):  # it ended, or the kernel counts none
+                total += int(thread.read_text().split()[1])
+        return total / 1e9
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """Seconds since some start."""
+
+    when: float
+    busy: float
+    """That our cores were busy, summed."""
+    ours: float
+    """Of these, those for us."""
+    waited: float
+    """That our threads could have run and had no core."""
 
 
 def making_way(threads: int) -> Any:
