@@ -93,14 +93,16 @@ def main() -> None:
     parser.add_argument("--neighbour", action="store_true", help="train and say nothing, for ever")
     arguments = parser.parse_args()
 
+    from pipeline.child_process import ChildProcess
+    from pipeline.engine import Watcher
     from pipeline.stages import tune
-    from pipeline.store import Store, Watcher
+    from pipeline.store import Store
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     steps = 10**4 if arguments.neighbour else arguments.steps * len(BESIDE) + 1
     base, data, settings, tokens = one_row(folder, steps)
     if arguments.neighbour:
-        Store(folder).do(tune.STAGE, settings, base, data)
+        ChildProcess(Store(folder)).do(tune.STAGE, settings, base=base, data=data)
         return
     another = [sys.executable, str(Path(__file__)), "--neighbour"]
     niced = ["nice", "-n", str(arguments.nice)]
@@ -108,8 +110,8 @@ def main() -> None:
     schedule = Schedule(arguments.steps, neighbour)
     print(f"{tokens} tokens a step, {arguments.steps} steps a line, load {os.getloadavg()[0]:.1f}")
     try:
-        store = Store(folder, watcher=Watcher(report=schedule.step))
-        store.do(tune.STAGE, settings, base, data)
+        engine = ChildProcess(Store(folder), Watcher(report=schedule.step))
+        engine.do(tune.STAGE, settings, base=base, data=data)
     finally:
         schedule.stop()
     table(schedule.segments, tokens)
@@ -128,18 +130,19 @@ def one_row(folder: Path, steps: int) -> tuple[Any, Any, Any, int]:
     """Base, data of one middling row as often as needed, settings, tokens of a step."""
     from pipeline import spec
     from pipeline.artifacts import Dataset
+    from pipeline.child_process import ChildProcess
     from pipeline.reference import resolve
     from pipeline.settings import settings
     from pipeline.source import read_source
     from pipeline.stages import fetch, prepare
-    from pipeline.store import Store
 
     asked = spec.read("brand-voice", PROJECT / "modelfiles", sets=("tune.epochs=1",))
     source, _ = read_source(PROJECT / "data/brand-voice.jsonl")
     reference = resolve(asked.base, asked.beside)
     chosen = settings(asked, source.statistics, reference)
-    base = Store().do(fetch.STAGE, chosen.fetch, reference)
-    prepared = Store().do(prepare.STAGE, chosen.prepare, base, source)
+    engine = ChildProcess()
+    base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
+    prepared = engine.do(prepare.STAGE, chosen.prepare, base=base, data=source)
     rows = sorted(prepared.part("train"), key=lambda row: len(row["sequences"][0]["ids"]))
     row = rows[len(rows) // 2]
     length, batch = len(row["sequences"][0]["ids"]), chosen.tune.batch

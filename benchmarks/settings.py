@@ -51,11 +51,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from pipeline import spec
+    from pipeline.child_process import ChildProcess
     from pipeline.reference import resolve
     from pipeline.settings import settings
     from pipeline.source import read_source
     from pipeline.stages import fetch, prepare, tune
-    from pipeline.store import Store
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     data = folder / "rows.jsonl"
@@ -69,13 +69,13 @@ def main() -> None:
         asked = asked.model_copy(update={"system": BRIEF})
     reference = resolve(asked.base, asked.beside)
     chosen = settings(asked, source.statistics, reference)
-    store = Store(threads=max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
-    base = store.do(fetch.STAGE, chosen.fetch, reference)
-    made = store.do(prepare.STAGE, chosen.prepare, base, source)
+    engine = ChildProcess(threads=max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
+    base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
+    made = engine.do(prepare.STAGE, chosen.prepare, base=base, data=source)
     if made.validation < ENOUGH and made_of[arguments.rows :]:
         data.write_text("".join(json.dumps(row) + "\n" for row in made_of[arguments.rows :]))
-        more = store.do(prepare.STAGE, chosen.prepare, base, read_source(data)[0])
-        made = watched(made, more, store.root.parent / f"benchmark-{arguments.rows}")
+        more = engine.do(prepare.STAGE, chosen.prepare, base=base, data=read_source(data)[0])
+        made = watched(made, more, engine.store.home / f"benchmark-{arguments.rows}")
     passes = arguments.passes or chosen.tune.epochs + 1
     print(f"{made.train} rows ({made.tokens} tokens) to train on, {made.validation} to choose by")
     points = [chosen.tune] + [
@@ -86,7 +86,7 @@ def main() -> None:
     ]
     losses = []
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        work = [pool.submit(store.do, tune.STAGE, point, base, made) for point in points]
+        work = [pool.submit(engine.do, tune.STAGE, point, base=base, data=made) for point in points]
         for point, adapter in zip(points, work, strict=True):
             name = f"{point.learning_rate:.0e} r{point.rank}, {point.epochs} passes"
             print(f"{name}: {told(adapter.result())}", flush=True)

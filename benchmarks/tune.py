@@ -57,11 +57,11 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from pipeline import spec
+    from pipeline.child_process import ChildProcess
     from pipeline.reference import resolve
     from pipeline.settings import settings
     from pipeline.source import read_source
     from pipeline.stages import fetch, prepare
-    from pipeline.store import Store
     from pipeline.template import trained_messages
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
@@ -72,9 +72,9 @@ def main() -> None:
     source, _ = read_source(data)
     reference = resolve(asked.base, asked.beside)
     chosen = settings(asked, source.statistics, reference)
-    shared = Store()
-    base = shared.do(fetch.STAGE, chosen.fetch, reference)
-    made = shared.do(prepare.STAGE, chosen.prepare, base, source)
+    shared = ChildProcess()
+    base = shared.do(fetch.STAGE, chosen.fetch, base=reference)
+    made = shared.do(prepare.STAGE, chosen.prepare, base=base, data=source)
     rows = folder / "train.json"
     trained = [trained_messages(row["messages"], asked.system) for row in made.part("train")]
     rows.write_text(json.dumps(trained), encoding="utf-8")
@@ -97,11 +97,12 @@ def main() -> None:
 
 def ours(out: Path, tune_settings: object, base: object, made: object) -> dict[str, float]:
     """The stage in a store of its own: nothing is found, everything is made."""
+    from pipeline.child_process import ChildProcess
     from pipeline.stages import tune
     from pipeline.store import Store
     from pipeline.values import read_json
 
-    adapter = Store(out).do(tune.STAGE, tune_settings, base, made)  # type: ignore[arg-type]
+    adapter = ChildProcess(Store(out)).do(tune.STAGE, tune_settings, base=base, data=made)  # type: ignore[arg-type]
     record = read_json(adapter.path / "record.json")
     return {
         "seconds": made.tokens / adapter.tokens_per_second,  # type: ignore[attr-defined]

@@ -192,3 +192,10 @@ class Specialist(BaseModel):
     parameters: dict[str, str | int | float | bool | list[str]]
     """PARAMETERs as Ollama's API takes them (`stop` is a list), num_ctx included."""
     license: str
+    stages: tuple[str, ...] = ()
+    """Names of the stage directories that it was made of."""
+
+    def artifacts(self) -> dict[str, Artifact]:
+        """What it is made of, by name."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in values if isinstance(value, Artifact)}

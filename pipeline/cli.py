@@ -174,8 +174,9 @@ def make(
     from pipeline import device as device_
     from pipeline import plan as planning
     from pipeline import release, released, spec
+    from pipeline.chain import build, check, remarks
+    from pipeline.child_process import ChildProcess
     from pipeline.source import read_source
-    from pipeline.specialist import build, check, remarks
     from pipeline.stage import Where
     from pipeline.stages.preparing.telling import counted
     from pipeline.store import Store
@@ -189,13 +190,13 @@ def make(
     )
     source = read_source(data)[0]  # the rows are read again where they are needed
     chosen = device_.choose(device)
-    store = Store(device=chosen.device)
+    store = Store()
     with view() as shown, store.lease():
         check(asked, lambda progress: shown.report("base", progress))
         address = server.ensure(lambda line: shown.say("ollama", line))
         with Ollama(address) as ollama:
             release.check_name_is_ours(name, ollama, replace=replace)
-            store.watcher = watcher(shown)
+            engine = ChildProcess(store, watcher(shown), device=chosen.device)
             for line in remarks(asked, source):
                 shown.say("data", line)
             ahead = planning.plan(asked, source, store, chosen.memory)
@@ -204,7 +205,7 @@ def make(
                 shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
                 if ahead.parts:  # else prepare says it
                     shown.say("plan", counted(ahead.parts))
-            made = build(asked, source, store, chosen.memory)
+            made = build(asked, source, engine, chosen.memory)
             if release.already_released(made, ollama):
                 released.keep_stages(made)
                 shown.done("release", "ready")
@@ -213,7 +214,7 @@ def make(
                     capable(ollama, asked.parameters)
                 shown.start("release")
                 where = Where(
-                    threads=store.threads,
+                    threads=engine.threads,
                     report=lambda progress: shown.report("release", progress),
                     say=lambda line: shown.say("release", line),
                 )
@@ -248,8 +249,8 @@ def plan(
     from pipeline import device as device_
     from pipeline import plan as planning
     from pipeline import spec
+    from pipeline.chain import check
     from pipeline.source import read_source
-    from pipeline.specialist import check
     from pipeline.store import Store
     from pipeline.view import plan_text, view
 
@@ -260,7 +261,7 @@ def plan(
     with view() as shown:
         check(asked, lambda progress: shown.report("base", progress))
     chosen = device_.choose(device)
-    made = planning.plan(asked, source, Store(device=chosen.device), chosen.memory)
+    made = planning.plan(asked, source, Store(), chosen.memory)
     return plan_text(made), made.model_dump(mode="json")
 
 

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline import sealed
-from pipeline.reference import Reference, resolve
+from pipeline.artifacts import Artifact, Dataset
+from pipeline.chain import build, remarks
+from pipeline.engine import Engine, Job
+from pipeline.reference import resolve
 from pipeline.sealed import Key, StageRecord
-from pipeline.settings import CHARACTERS_PER_TOKEN, Chosen, settings
 from pipeline.source import Source
 from pipeline.spec import Spec
-from pipeline.specialist import remarks
-from pipeline.stage import Stage
-from pipeline.stages import fetch, pack, prepare, tune
+from pipeline.stage import NotMade, Stage, Unmade
+from pipeline.stages.prepare import STAGE as PREPARE
 from pipeline.stages.preparing.split import PARTS
 from pipeline.store import Store
 
-ENOUGH_STEPS = 20  # of a run whose pace tells something: the first ones are slow
-TOKENS_PER_SECOND = 200.0  # 2 cores, 135 million parameters; until this machine has measured
-MARKERS = 12  # tokens that a chat template puts around a turn, about
-SECONDS = {"fetch": 45.0, "prepare": 5.0, "pack": 40.0}  # with the embedded base, until measured
+A = TypeVar("A", bound=Artifact)
 
 
 class Step(BaseModel):
@@ -43,7 +43,8 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True)
     name: str
     base: str
-    settings: Chosen
+    settings: dict[str, dict[str, Any]]
+    """By stage."""
     steps: list[Step]
     seconds: float
     notes: list[str]
@@ -52,65 +53,79 @@ class Plan(BaseModel):
 
 
 def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Plan:
-    """Look up every stage; nothing is made."""
-    reference = resolve(spec.base, spec.beside)
-    chosen = settings(spec, source.statistics, reference, gpu_bytes)
-    guess = _Guess(store, reference, source, chosen)
-    steps: list[Step] = []
-    notes: list[str] = remarks(spec, source)
-    inputs: list[Any] | None = [reference]
-    base = _step(store, fetch.STAGE, chosen.fetch, inputs, steps, guess, notes)
-    data = _step(
-        store, prepare.STAGE, chosen.prepare, [base, source] if base else None, steps, guess, notes
-    )
-    adapter = _step(
-        store, tune.STAGE, chosen.tune, [base, data] if base and data else None, steps, guess, notes
-    )
-    ready = [base, adapter, data] if base and adapter and data else None
-    _step(store, pack.STAGE, chosen.pack, ready, steps, guess, notes)
+    """Look up every stage; nothing is made.
+
+    Raises:
+        BadInput: what the chain refuses before it makes anything.
+    """
+    dry = Dry(store)
+    with suppress(NotMade):
+        build(spec, source, dry, gpu_bytes)
+    data = dry.ready.get(PREPARE.name)
     return Plan(
         name=spec.name,
-        base=reference.name,
-        settings=chosen,
-        steps=steps,
-        seconds=sum(step.seconds for step in steps),
-        notes=notes,
-        parts={part: getattr(data, part) for part in PARTS} if data else None,
+        base=resolve(spec.base, spec.beside).name,
+        settings=dry.settings,
+        steps=dry.steps,
+        seconds=sum(step.seconds for step in dry.steps),
+        notes=remarks(spec, source) + dry.notes,
+        parts={part: getattr(data, part) for part in PARTS} if isinstance(data, Dataset) else None,
     )
 
 
-def _step(
-    store: Store,
-    stage: Stage[Any],
-    wanted: BaseModel,
-    inputs: list[Any] | None,
-    steps: list[Step],
-    guess: _Guess,
-    notes: list[str],
-) -> Any:
-    """Append the stage's line; its artifact if it is ready."""
-    found = store.find(stage, wanted, *inputs) if inputs is not None else None
-    if found is not None:
-        steps.append(Step(stage=stage.name, state="ready", why="", seconds=0))
-        notes += _older(stage.name, found.path)
-        return found
-    if inputs is None:
-        changed = [step.stage for step in steps if step.state == "runs"]
-        why = f"uses what {changed[-1]} makes"
-    else:
-        why = _difference(store, stage, wanted, inputs)
-    steps.append(
-        Step(stage=stage.name, state="runs", why=why, seconds=round(guess.seconds(stage), 1))
-    )
-    return None
+class Dry(Engine):
+    """Makes nothing: notes what is ready, else what differs from the last time, and the time."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.steps: list[Step] = []
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.notes: list[str] = []
+        self.ready: dict[str, Artifact] = {}
+        """What was found, by stage."""
+
+    def do(self, stage: Stage[A], settings: BaseModel, **inputs: BaseModel) -> A:
+        """The artifact if it is ready, else something that stands for it."""
+        self.settings[stage.name] = settings.model_dump(mode="json")
+        if any(isinstance(value, Unmade) for value in inputs.values()):
+            why = f"uses what {self.steps[-1].stage} makes"
+        elif found := self.store.find(stage.makes, f"{stage.name}-{stage.key(settings, inputs)}"):
+            self.steps.append(Step(stage=stage.name, state="ready", why="", seconds=0))
+            self.notes += _older(stage.name, found.path)
+            self.ready[stage.name] = found
+            return found
+        else:
+            why = _difference(self.store, stage, settings, inputs)
+        seconds = stage.expected(settings, inputs, self._before(stage, inputs))
+        self.steps.append(Step(stage=stage.name, state="runs", why=why, seconds=round(seconds, 1)))
+        return cast(A, Unmade(stage.name, settings, inputs))
+
+    def check(self, question: Callable[[], object]) -> None:
+        """Asked where all that it is about is made."""
+        with suppress(NotMade):
+            question()
+
+    def run(self, stage: Stage[Any], job: Job) -> None:
+        """Never: nothing is made."""
+        raise NotMade(job.name)
+
+    def _before(self, stage: Stage[A], inputs: Mapping[str, Any]) -> list[StageRecord]:
+        """Records of this stage with the same base, if it takes one; the newest first."""
+        base = inputs.get("base")
+        if isinstance(base, Unmade):
+            return []
+        found = (record for _, record in self.store.records(stage))
+        return [r for r in found if base is None or r.inputs.get("base") == base.digest]
 
 
-def _difference(store: Store, stage: Stage[Any], wanted: BaseModel, inputs: list[Any]) -> str:
+def _difference(
+    store: Store, stage: Stage[Any], settings: BaseModel, inputs: Mapping[str, BaseModel]
+) -> str:
     """What differs from the finished directory that comes closest."""
-    now = _flat(Key.model_validate(stage.parts(wanted, *inputs)), stage.named(*inputs))
+    now = _flat(Key.model_validate(stage.parts(settings, inputs)), stage.named(inputs))
     closest: list[str] | None = None
     for _, record in store.records(stage):
-        then = _flat(record.key, record.inputs or _named(stage, record.key))
+        then = _flat(record.key, record.inputs)
         different = [
             f"{name}: {short(then.get(name))} → {short(now.get(name))}"
             for name in sorted(now.keys() | then.keys())
@@ -124,7 +139,7 @@ def _difference(store: Store, stage: Stage[Any], wanted: BaseModel, inputs: list
     return names or "made before, and removed since"
 
 
-def _flat(key: Key, inputs: dict[str, str]) -> dict[str, Any]:
+def _flat(key: Key, inputs: Mapping[str, str]) -> dict[str, Any]:
     """The key's parts with names that people know."""
     return {
         **key.settings,
@@ -132,13 +147,6 @@ def _flat(key: Key, inputs: dict[str, str]) -> dict[str, Any]:
         "version of the stage": key.version,
         "llama.cpp": key.pinned or None,
     }
-
-
-def _named(stage: Stage[Any], key: Key) -> dict[str, str]:
-    """Inputs of a record of before they had names; none if it has more or fewer than today."""
-    if len(key.inputs) != len(stage.inputs):
-        return {}
-    return dict(zip(stage.inputs, key.inputs, strict=True))
 
 
 def short(value: Any) -> str:
@@ -160,40 +168,3 @@ def _older(stage: str, path: Path) -> list[str]:
         for name, version in made.items()
         if (now := metadata.version(name)) != version
     ]
-
-
-class _Guess:
-    """How long stages will take: as measured on this machine before, else a plain estimate."""
-
-    def __init__(self, store: Store, reference: Reference, source: Source, chosen: Chosen) -> None:
-        self.store, self.reference, self.source, self.chosen = store, reference, source, chosen
-
-    def seconds(self, stage: Stage[Any]) -> float:
-        """Seconds that this stage is expected to take."""
-        if stage.name != "tune":
-            measured = next(
-                (r.made.seconds for _, r in self.store.records(stage) if self._alike(r)), None
-            )
-            return float(
-                measured or SECONDS[stage.name] * max(1, self.reference.parameters / 135e6)
-            )
-        statistics = self.source.statistics
-        tokens = statistics.characters / CHARACTERS_PER_TOKEN + MARKERS * 2 * statistics.answers
-        tokens += statistics.without_system * len(self.chosen.prepare.system) / CHARACTERS_PER_TOKEN
-        return 30 + tokens * self.chosen.tune.epochs / self._pace()
-
-    def _pace(self) -> float:
-        for _, record in self.store.records(tune.STAGE):
-            measured = float(record.artifact.get("tokens_per_second", 0))
-            few = record.artifact.get("steps", 0) < ENOUGH_STEPS
-            if measured and not few and self._alike(record):
-                return measured
-        return TOKENS_PER_SECOND * 135e6 / self.reference.parameters
-
-    def _alike(self, record: StageRecord) -> bool:
-        """True if a stage's record is of this base."""
-        first = record.key.inputs[0] if record.key.inputs else ""
-        if record.key.stage == "fetch":
-            return first == self.reference.digest
-        base = self.store.find(fetch.STAGE, self.chosen.fetch, self.reference)
-        return base is not None and base.digest == first

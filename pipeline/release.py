@@ -130,7 +130,7 @@ def _record(
         quantization=made.gguf.quantization,
         size=made.gguf.size,
         digests=released.digests(made),
-        stages=released.stages(made),
+        stages=list(made.stages),
         versions={"ollama": ollama.version(), "llama-cpp-python": places.LLAMA_CPP_PYTHON},
         proof=proof,
     )

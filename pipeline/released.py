@@ -10,7 +10,6 @@ A model in Ollama is ours if a record names the digest of its manifest.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
@@ -151,8 +150,8 @@ def write(record: Record) -> None:
 def keep_stages(made: Specialist) -> None:
     """Let the record name the directories that this run found or made: they may be other ones."""
     record = released(made.name)
-    if record and record.stages != stages(made):
-        write(record.model_copy(update={"stages": stages(made)}))
+    if record and record.stages != list(made.stages):
+        write(record.model_copy(update={"stages": list(made.stages)}))
 
 
 def restore(name: str, record: Record | None) -> None:
@@ -173,16 +172,7 @@ _VALUES = {"name", "system", "parameters", "license"}
 
 def digests(made: Specialist) -> dict[str, str]:
     """Content digests of what it is made of."""
-    return {kind: artifact.digest for kind, artifact in _artifacts(made).items()}
-
-
-def stages(made: Specialist) -> list[str]:
-    """Names of the stage directories that it is made of."""
-    return [artifact.path.name for artifact in _artifacts(made).values()]
-
-
-def _artifacts(made: Specialist) -> dict[str, Any]:
-    return {"base": made.base, "data": made.data, "adapter": made.adapter, "gguf": made.gguf}
+    return {name: artifact.digest for name, artifact in made.artifacts().items()}
 
 
 def already_released(made: Specialist, ollama: Ollama) -> bool:

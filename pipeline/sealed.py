@@ -5,6 +5,7 @@ record.json   {"format", "artifact", "key", "inputs", "files", "made"}, written 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,6 +60,12 @@ class StageRecord(BaseModel):
     files: dict[str, int] = {}
     """Bytes of each file; empty in records of before they were noted."""
     made: Made = Made()
+
+    def named(self, names: Collection[str]) -> StageRecord:
+        """With names for its inputs, if it is of before they had some and has as many."""
+        if self.inputs or len(names) != len(self.key.inputs):
+            return self
+        return self.model_copy(update={"inputs": dict(zip(names, self.key.inputs, strict=True))})
 
 
 def seal(folder: Path, record: StageRecord) -> None:

@@ -81,8 +81,9 @@ def sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as readable JSON, whole or not at all."""
+    """Write a value as readable JSON, whole or not at all, for the owner alone."""
     with whole(path) as beside:
+        beside.touch(mode=0o600)
         beside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from pipeline.engine import Watcher
 from pipeline.plan import Plan, short
 from pipeline.stage import Progress
 from pipeline.stages.preparing.telling import counted
-from pipeline.store import Watcher
 
 EVERY = 15.0  # seconds between plain progress lines of one stage
 WIDTH = 9  # of the stage column
@@ -65,9 +65,8 @@ def plan_text(made: Plan) -> str:
     if made.parts:
         lines.append(f"data: {counted(made.parts)}")
     lines.append("settings")
-    for table in ("prepare", "tune", "pack"):
-        values = getattr(made.settings, table).model_dump()
-        lines += [f"  {table}.{key} = {short(value)}" for key, value in values.items()]
+    for stage, values in made.settings.items():
+        lines += [f"  {stage}.{key} = {short(value)}" for key, value in values.items()]
     lines += made.notes
     lines.append(
         f"about {duration(made.seconds)} in all, then the release"

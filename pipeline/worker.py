@@ -25,9 +25,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from pipeline import private
+from pipeline.engine import Job
 from pipeline.errors import PipelineError, ToolFailed
 from pipeline.sealed import Key, Made, StageRecord, load, seal
 from pipeline.stage import Stage, Where
+from pipeline.store import Store
 from pipeline.tools.children import die_with_us
 from pipeline.values import sync
 
@@ -40,16 +42,23 @@ def main() -> int:
     die_with_us()
     private.shield()
     send = _sender(int(sys.argv[1]))
-    job = json.loads(sys.stdin.buffer.read())
-    root = Path(job["root"])
+    order = json.loads(sys.stdin.buffer.read())
+    store = Store(Path(order["home"]))
+    job = Job.model_validate(order["job"])
+    where = Where(
+        device=order["device"],
+        threads=order["threads"],
+        report=lambda progress: send(progress=asdict(progress)),
+        say=lambda line: send(say=line),
+    )
     try:
-        _make(job, root, send)
+        perform(job, store, where)
     except PipelineError as error:
         send(error=_as_event(type(error).__name__, error.what, error.next_step))
         return 1
     except Exception as error:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            full = _full(job["stage"], root)
+            full = _full(job.stage, store.root)
             send(error=_as_event("ToolFailed", full.what, full.next_step))
         else:
             send(error=_as_event("", traceback.format_exc(), ""))
@@ -57,51 +66,50 @@ def main() -> int:
     return 0
 
 
-def _make(job: dict[str, Any], root: Path, send: Callable[..., None]) -> None:
-    """Make one stage directory under its lock, unless another process has just made it."""
-    module = importlib.import_module(f"pipeline.stages.{job['stage']}")
+def perform(job: Job, store: Store, where: Where) -> None:
+    """Make one stage directory under its lock, unless another process has just made it.
+
+    Raises:
+        PipelineError: what the stage raised.
+    """
+    module = importlib.import_module(job.module)
     stage: Stage[Any] = module.STAGE
-    final = root / f"{stage.name}-{job['key']}"
-    where = Where(
-        device=job["device"],
-        threads=job["threads"],
-        report=lambda progress: send(progress=asdict(progress)),
-        say=lambda line: send(say=line),
-    )
-    with _locked(root / f"{final.name}.lock", where):
-        log = root / f"{final.name}.log"  # the parent has opened it for us; others may have, too
+    final = private.folder(store.root) / job.name
+    with _locked(store.root / f"{job.name}.lock", where):
+        log = store.root / f"{job.name}.log"  # whoever asked has opened it; others may have, too
         if load(stage.makes, final):
             log.unlink(missing_ok=True)
             return
         if final.exists():
             _set_aside(final, where)
-        draft = root / f"{final.name}.draft"
+        draft = store.root / f"{job.name}.draft"
         if not stage.resumes:
             shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(exist_ok=True)
-        settings = _settings_type(stage.name).model_validate(job["settings"])
-        inputs = [_revive(*described) for described in job["inputs"]]
-        os.ftruncate(sys.stdout.fileno(), 0)  # what an earlier run left in the log
+        settings = stage.settings.model_validate(job.settings)
+        inputs = {name: store.input(kind, job.inputs[name]) for name, kind in stage.inputs.items()}
+        if log.exists():
+            os.truncate(log, 0)  # what an earlier run left in it
         began = time.monotonic()
         try:
-            artifact = module.run(draft, settings, *inputs, where=where)
+            artifact = module.run(draft, settings, *inputs.values(), where=where)
             record = StageRecord(
                 artifact=artifact.model_dump(mode="json", exclude={"path"}),
-                key=Key.model_validate(stage.parts(settings, *inputs)),
-                inputs=stage.named(*inputs),
-                made=_circumstances(job, time.monotonic() - began),
+                key=Key.model_validate(stage.parts(settings, inputs)),
+                inputs=stage.named(inputs),
+                made=_circumstances(where, time.monotonic() - began),
             )
             seal(draft, record)
         except Exception as error:
-            full = _disk_is_full(error, root)  # asked before the draft goes
+            full = _disk_is_full(error, store.root)  # asked before the draft goes
             if not stage.resumes:
                 shutil.rmtree(draft, ignore_errors=True)
             if full:
-                raise _full(stage.name, root) from error
+                raise _full(stage.name, store.root) from error
             raise
         os.sync()
         os.rename(draft, final)
-        sync(root)
+        sync(store.root)
         log.unlink(missing_ok=True)
 
 
@@ -124,18 +132,7 @@ def _locked(path: Path, where: Where) -> FileLock:
     return lock
 
 
-def _settings_type(stage: str) -> Any:
-    from pipeline import settings
-
-    return getattr(settings, stage.capitalize())
-
-
-def _revive(import_path: str, value: dict[str, Any]) -> Any:
-    module, _, name = import_path.partition(":")
-    return getattr(importlib.import_module(module), name).model_validate(value)
-
-
-def _circumstances(job: dict[str, Any], seconds: float) -> Made:
+def _circumstances(where: Where, seconds: float) -> Made:
     """What is worth knowing later and no part of the key."""
     peak = max(
         resource.getrusage(who).ru_maxrss
@@ -145,8 +142,8 @@ def _circumstances(job: dict[str, Any], seconds: float) -> Made:
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=round(seconds, 1),
         peak_memory=peak * 1024,
-        device=job["device"],
-        threads=job["threads"],
+        device=where.device,
+        threads=where.threads,
         versions={name: metadata.version(name) for name in RECORDED if name in sys.modules},
     )
 

@@ -36,6 +36,7 @@ def specialist(
         system=system,
         parameters={"num_ctx": 1024, "temperature": 0.3, "stop": ["END"]},
         license="MIT\nwith two lines",
+        stages=("fetch-0", "prepare-0", "tune-0", "pack-0"),
     )
 
 

@@ -13,9 +13,11 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 LAYERS = {
     "cli": 5,
     "view": 5,
-    "specialist": 4,
+    "chain": 4,
     "plan": 4,
     "store": 3,
+    "engine": 3,
+    "child_process": 3,
     "worker": 3,
     "release": 3,
     "released": 3,

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline import cli, places, plan, released, sealed
+from pipeline import chain, cli, places, plan, released, sealed
 from pipeline.artifacts import Adapter, Base, Dataset, Gguf, Specialist
+from pipeline.child_process import ChildProcess
 from pipeline.reference import Reference
 from pipeline.settings import Fetch, Pack, Prepare, Tune
 from pipeline.source import Source, read_source
@@ -69,6 +70,10 @@ def artifacts(old: Path) -> tuple[Base, Dataset, Adapter, Gguf]:
     return base, data, adapter, gguf
 
 
+def tuned(settings: Tune, base: Base, data: Dataset) -> str:
+    return f"tune-{tune.STAGE.key(settings, {'base': base, 'data': data})}"
+
+
 @pytest.mark.parametrize("name", STAGES)
 def test_a_directory_is_called_as_its_key_says(old: Path, name: str) -> None:
     key = json.loads((old / "stages" / name / "record.json").read_text())["key"]
@@ -80,25 +85,28 @@ def test_what_was_fetched_and_trained_is_found_by_todays_keys(old: Path) -> None
     base, data, adapter, _ = artifacts(old)
     store = Store()
     settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
-    assert store.find(fetch.STAGE, Fetch(), reference(old)) == base
-    assert store.find(tune.STAGE, settings, base, data) == adapter
+    assert store.find(Base, f"fetch-{fetch.STAGE.key(Fetch(), {'base': reference(old)})}") == base
+    assert store.find(Adapter, tuned(settings, base, data)) == adapter
 
 
 def test_rows_are_prepared_again_to_the_same_bytes_and_nobody_trains_again(
     old: Path, source: Source
 ) -> None:
     base, data, adapter, _ = artifacts(old)
-    again = Store().do(prepare.STAGE, Prepare(system="Be brief.", skip_long=False), base, source)
+    again = ChildProcess().do(
+        prepare.STAGE, Prepare(system="Be brief.", skip_long=False), base=base, data=source
+    )
     assert again.path != data.path
     assert again.digest == data.digest
     settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
-    assert Store().find(tune.STAGE, settings, base, again) == adapter
+    assert Store().find(Adapter, tuned(settings, base, again)) == adapter
 
 
 def test_the_plan_says_what_differs(
     old: Path, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "resolve", lambda *_: reference(old))
+    monkeypatch.setattr(chain, "resolve", lambda *_: reference(old))
     (tmp_path / "tiny.Modelfile").write_text("FROM ./tiny-random\nSYSTEM Be brief.\n")
     made = plan.plan(read_spec("tiny", tmp_path), source, Store())
     assert [(step.stage, step.state) for step in made.steps][:2] == [
@@ -115,7 +123,8 @@ def test_a_record_with_fewer_inputs_than_today_stops_no_plan(old: Path) -> None:
     record["key"]["inputs"].pop()
     record["key"]["version"] = 1
     (gguf.path / "record.json").write_text(json.dumps(record))
-    why = plan._difference(Store(), pack.STAGE, Pack(quantization="Q8_0"), [base, adapter, data])
+    inputs = {"base": base, "adapter": adapter, "data": data}
+    why = plan._difference(Store(), pack.STAGE, Pack(quantization="Q8_0"), inputs)
     assert f"version of the stage: 1 → {pack.STAGE.version}" in why
 
 

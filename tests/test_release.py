@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -608,6 +607,7 @@ def test_a_record_that_cannot_be_read_is_an_error_by_name_and_loses_nothing(
     released.file("tiny").write_text(text)
     stage = places.home() / "stages/tune-0123456789abcdef"
     stage.mkdir(parents=True)
+    stage.with_name(f"{stage.name}.lock").touch()
     for arguments in (["gc"], ["gc", "--dry-run"], ["list"], ["list", "--json"]):
         told = CliRunner().invoke(cli.main, arguments)
         assert told.exit_code == 1
@@ -638,18 +638,16 @@ def test_the_stages_of_the_previous_model_are_kept_as_long_as_it_is(
     made: Specialist, ollama: Ollama
 ) -> None:
     def version(temperature: float) -> Specialist:
-        folder = Path(shutil.copytree(made.gguf.path, f"{made.gguf.path}-{temperature}"))
-        gguf = made.gguf.model_copy(update={"path": folder})
         parameters = {**made.parameters, "temperature": temperature}
-        return made.model_copy(update={"gguf": gguf, "parameters": parameters})
+        stages = ("fetch-0", f"pack-{temperature}")
+        return made.model_copy(update={"parameters": parameters, "stages": stages})
 
     first, second, third = (version(temperature) for temperature in (0.1, 0.2, 0.3))
     release(first, ollama)
     release(second, ollama)
-    assert first.gguf.path.name in records()[0].earlier
+    assert records()[0].earlier == list(first.stages)
     release(third, ollama)
-    assert second.gguf.path.name in records()[0].earlier
-    assert first.gguf.path.name not in records()[0].earlier
+    assert records()[0].earlier == list(second.stages)
 
 
 def test_the_served_model_is_also_written_as_a_modelfile(made: Specialist, ollama: Ollama) -> None:

@@ -11,11 +11,11 @@ from made import specialist
 
 from pipeline import spec
 from pipeline.artifacts import Base
+from pipeline.chain import check, remarks, served_system
 from pipeline.errors import BadInput
 from pipeline.proof import conversations
 from pipeline.settings import Prepare
 from pipeline.source import Source, read_source
-from pipeline.specialist import check, remarks, served_system
 from pipeline.stage import Where
 from pipeline.stages import prepare
 from pipeline.tools import smallest

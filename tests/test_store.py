@@ -10,14 +10,17 @@ from pathlib import Path
 
 import hostile
 import pytest
+from engines import prepared
 
-from pipeline import store as store_module
+from pipeline import child_process
 from pipeline.artifacts import Base, Dataset
+from pipeline.child_process import ChildProcess
+from pipeline.engine import Watcher
 from pipeline.errors import BadInput, OtherFormat, ToolFailed
 from pipeline.settings import Prepare
 from pipeline.source import Source, read_source
 from pipeline.stages import prepare
-from pipeline.store import Store, Watcher
+from pipeline.store import Store
 from pipeline.tools.children import OLLAMA, PYTHON, allowed, environment
 
 PLAIN = Prepare(system="", skip_long=False)
@@ -28,6 +31,14 @@ LOUD = {"PYTHONVERBOSE": "1"}
 @pytest.fixture
 def rows(tmp_path: Path) -> Source:
     return written(tmp_path / "rows.jsonl", 12)
+
+
+def at(root: Path) -> ChildProcess:
+    return ChildProcess(Store(root))
+
+
+def lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name.partition('.')[0]}.lock")
 
 
 def written(path: Path, count: int, answer: str = "Yes") -> Source:
@@ -42,9 +53,9 @@ def written(path: Path, count: int, answer: str = "Yes") -> Source:
 def test_what_was_made_is_found_again(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
     told: list[str] = []
     watcher = Watcher(ready=lambda s: told.append(f"{s} ready"), start=lambda s: told.append(s))
-    store = Store(tmp_path, watcher=watcher)
-    first = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
-    assert store.do(prepare.STAGE, PLAIN, smallest_base, rows) == first
+    engine = ChildProcess(Store(tmp_path), watcher)
+    first = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
+    assert engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows) == first
     assert isinstance(first, Dataset)
     assert told == ["prepare", "prepare ready"]
     assert {path.name for path in (tmp_path / "stages").iterdir()} == {
@@ -56,42 +67,36 @@ def test_what_was_made_is_found_again(tmp_path: Path, smallest_base: Base, rows:
 def test_other_data_and_other_settings_get_directories_of_their_own(
     tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
-    store = Store(tmp_path)
+    engine = at(tmp_path)
     other = written(tmp_path / "other.jsonl", 12, "No")
     made = [
-        store.do(prepare.STAGE, PLAIN, smallest_base, rows),
-        store.do(prepare.STAGE, PLAIN, smallest_base, other),
-        store.do(prepare.STAGE, Prepare(system="Be kind.", skip_long=False), smallest_base, rows),
+        engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows),
+        engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=other),
+        engine.do(
+            prepare.STAGE,
+            Prepare(system="Be kind.", skip_long=False),
+            base=smallest_base,
+            data=rows,
+        ),
     ]
     assert len({artifact.path for artifact in made}) == 3
-
-
-def test_a_stages_error_arrives_as_it_was_raised_and_leaves_no_directory(
-    tmp_path: Path, smallest_base: Base
-) -> None:
-    bad = written(tmp_path / "bad.jsonl", 12, f"Yes {smallest_base.bos_text}")
-    with pytest.raises(BadInput) as error:
-        Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, bad)
-    assert "bad.jsonl:1" in str(error.value)
-    assert error.value.next_step
-    assert not [path for path in (tmp_path / "stages").iterdir() if path.is_dir()]
 
 
 def test_a_bug_keeps_its_trace(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
     gone = smallest_base.model_copy(update={"path": tmp_path / "gone"})
     with pytest.raises(RuntimeError, match=r"Traceback[\s\S]*prepare\.py"):
-        Store(tmp_path).do(prepare.STAGE, PLAIN, gone, rows)
+        at(tmp_path).do(prepare.STAGE, PLAIN, base=gone, data=rows)
 
 
 def test_a_half_made_directory_is_not_taken_for_a_whole_one(
     tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
-    store = Store(tmp_path)
-    key = prepare.STAGE.key(PLAIN, smallest_base, rows)
-    draft = Path(f"{store.path(prepare.STAGE, key)}.draft")
+    engine = at(tmp_path)
+    store = engine.store
+    draft = store.path(f"{prepared(PLAIN, smallest_base, rows)}.draft")
     draft.mkdir(parents=True)
     (draft / "train.jsonl").write_text("half")
-    made = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    made = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     assert "half" not in (made.path / "train.jsonl").read_text()
     assert not draft.exists()
 
@@ -100,10 +105,12 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base
     many = written(tmp_path / "many.jsonl", 20_000)
     job = (
         "import sys; from pipeline.store import Store; from pipeline.stages import prepare;"
+        "from pipeline.child_process import ChildProcess;"
         "from pipeline.settings import Prepare; from pipeline.artifacts import Base;"
         "from pipeline.source import Source; from pathlib import Path;"
-        "Store(Path(sys.argv[1])).do(prepare.STAGE, Prepare(system='', skip_long=False),"
-        "Base.model_validate_json(sys.argv[2]), Source.model_validate_json(sys.argv[3]))"
+        "ChildProcess(Store(Path(sys.argv[1]))).do(prepare.STAGE,"
+        "Prepare(system='', skip_long=False), base=Base.model_validate_json(sys.argv[2]),"
+        "data=Source.model_validate_json(sys.argv[3]))"
     )
     parent = subprocess.Popen(
         [
@@ -124,9 +131,10 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base
 
 
 def test_sweep_removes_what_nothing_uses(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
-    store = Store(tmp_path)
-    kept = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
-    dropped = store.do(prepare.STAGE, OTHER, smallest_base, rows)
+    engine = at(tmp_path)
+    store = engine.store
+    kept = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
+    dropped = engine.do(prepare.STAGE, OTHER, base=smallest_base, data=rows)
     used = {kept.path.name}
     assert [name for name, _ in store.sweep(lambda: used, dry_run=True)] == [dropped.path.name]
     assert dropped.path.exists()
@@ -138,14 +146,14 @@ def test_sweep_removes_what_nothing_uses(tmp_path: Path, smallest_base: Base, ro
 def test_sweep_removes_nothing_that_a_run_has_found_or_is_making(
     tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
-    found = Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
-    running, other = Store(tmp_path), Store(tmp_path)
-    draft = Path(f"{running.path(prepare.STAGE, prepare.STAGE.key(OTHER, smallest_base, rows))}")
-    draft = draft.with_name(f"{draft.name}.draft")
-    with running.lease():
-        running.do(prepare.STAGE, PLAIN, smallest_base, rows)
-        assert running.find(prepare.STAGE, OTHER, smallest_base, rows) is None
+    found = at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
+    running, other = at(tmp_path), Store(tmp_path)
+    draft = other.path(f"{prepared(OTHER, smallest_base, rows)}.draft")
+    with running.store.lease():
+        running.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
+        assert running.store.find(Dataset, prepared(OTHER, smallest_base, rows)) is None
         draft.mkdir()
+        lock_of(draft).touch()
         assert other.sweep(set) == []
         assert found.path.exists() and draft.exists()
     assert {name for name, _ in other.sweep(set)} == {found.path.name, draft.name}
@@ -154,7 +162,7 @@ def test_sweep_removes_nothing_that_a_run_has_found_or_is_making(
 def test_a_run_that_was_killed_keeps_nothing_from_sweep(
     tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
-    found = Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    found = at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     job = (
         "import sys, time; from pipeline.lease import Lease; from pathlib import Path;"
         "lease = Lease(Path(sys.argv[1])); lease.add(sys.argv[2]); print('held'); time.sleep(60)"
@@ -185,6 +193,7 @@ def test_sweep_removes_only_directories_with_names_of_ours_and_follows_no_link(
     (store.root / "fetch-0123456789abcdef").symlink_to(thesis)
     inside = store.root / "tune-0123456789abcdef.draft"
     inside.mkdir()
+    lock_of(inside).touch()
     (inside / "link").symlink_to(thesis)
     assert [name for name, _ in store.sweep(set)] == [inside.name]
     assert (thesis / "chapter").read_text() == "1"
@@ -196,16 +205,17 @@ def test_a_stage_with_a_file_that_is_not_as_it_was_is_made_again_and_kept_until_
     tmp_path: Path, smallest_base: Base, rows: Source, damage: str
 ) -> None:
     said: list[str] = []
-    store = Store(tmp_path, watcher=Watcher(say=lambda stage, line: said.append(line)))
-    first = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    engine = ChildProcess(Store(tmp_path), Watcher(say=lambda stage, line: said.append(line)))
+    store = engine.store
+    first = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     file = first.path / "train.jsonl"
     if damage == "removed":
         file.unlink()
     else:
         file.write_bytes(file.read_bytes()[:-3] if damage == "cut short" else b"more" * 1000)
-    assert store.find(prepare.STAGE, PLAIN, smallest_base, rows) is None
+    assert store.find(Dataset, prepared(PLAIN, smallest_base, rows)) is None
     said.clear()
-    assert store.do(prepare.STAGE, PLAIN, smallest_base, rows) == first
+    assert engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows) == first
     assert said[0].startswith(f"a file of {first.path.name} was removed, cut short or damaged")
     aside = Path(f"{first.path}.damaged")
     assert aside.exists()
@@ -215,12 +225,13 @@ def test_a_stage_with_a_file_that_is_not_as_it_was_is_made_again_and_kept_until_
 def test_a_directory_of_another_format_is_an_error_and_stays(
     tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
-    store = Store(tmp_path)
-    made = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    engine = at(tmp_path)
+    store = engine.store
+    made = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     record = made.path / "record.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "format": 2}))
     with pytest.raises(OtherFormat, match="has the format 2; this specialist knows 1"):
-        store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+        engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     assert record.exists()
     assert list(store.records(prepare.STAGE)) == []
 
@@ -230,10 +241,10 @@ def test_what_is_made_is_the_owners_alone(
 ) -> None:
     old = os.umask(0o022)
     try:
-        Store(tmp_path / "home").do(prepare.STAGE, PLAIN, smallest_base, rows)
+        at(tmp_path / "home").do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
         draft = written(tmp_path / "bad.jsonl", 12, f"Yes {smallest_base.bos_text}")
         with pytest.raises(BadInput):
-            Store(tmp_path / "home").do(prepare.STAGE, PLAIN, smallest_base, draft)
+            at(tmp_path / "home").do(prepare.STAGE, PLAIN, base=smallest_base, data=draft)
     finally:
         os.umask(old)
     made = [tmp_path / "home", *(tmp_path / "home").rglob("*")]
@@ -247,7 +258,7 @@ def test_a_child_imports_nothing_from_the_working_directory(
 ) -> None:
     folder = hostile.modules(tmp_path / "hostile")
     monkeypatch.chdir(folder)
-    Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     assert hostile.ran(folder) == ""
     assert (
         subprocess.run([*PYTHON, "-c", "import json, pipeline"], env=environment()).returncode == 0
@@ -274,8 +285,8 @@ def test_a_child_that_prints_much_before_it_works_holds_nobody_up(
     tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python itself says half a megabyte here, before any line of ours runs."""
-    monkeypatch.setattr(store_module, "environment", lambda more: {**environment(more), **LOUD})
-    made = Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+    monkeypatch.setattr(child_process, "environment", lambda more: {**environment(more), **LOUD})
+    made = at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     assert made.rows == 12
     assert not list((tmp_path / "stages").glob("*.log"))
 
@@ -284,9 +295,9 @@ def test_a_child_that_cannot_begin_says_why(
     tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = {"PYTHONHOME": "/nowhere"}
-    monkeypatch.setattr(store_module, "environment", lambda more: {**environment(more), **nowhere})
+    monkeypatch.setattr(child_process, "environment", lambda more: {**environment(more), **nowhere})
     with pytest.raises(ToolFailed, match="prepare ended with code 1: ") as error:
-        Store(tmp_path).do(prepare.STAGE, PLAIN, smallest_base, rows)
+        at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     log = Path(error.value.next_step.rpartition("Log: ")[2])
     assert "No module named 'encodings'" in log.read_text()
 
@@ -314,9 +325,10 @@ def zombie(pid: int) -> bool:
 def test_a_stage_whose_record_is_empty_after_a_power_cut_is_made_again(
     tmp_path: Path, smallest_base: Base, rows: Source
 ) -> None:
-    store = Store(tmp_path)
-    first = store.do(prepare.STAGE, PLAIN, smallest_base, rows)
+    engine = at(tmp_path)
+    store = engine.store
+    first = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     (first.path / "record.json").write_text("")
     assert list(store.records(prepare.STAGE)) == []
-    assert store.do(prepare.STAGE, PLAIN, smallest_base, rows) == first
+    assert engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows) == first
     assert Path(f"{first.path}.damaged").exists()

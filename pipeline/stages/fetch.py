@@ -14,12 +14,20 @@ from pipeline.artifacts import Base
 from pipeline.errors import BadInput
 from pipeline.reference import Reference
 from pipeline.settings import Fetch
-from pipeline.stage import Progress, Stage, Where
+from pipeline.stage import Progress, Stage, Where, like_before
 from pipeline.stages.fetching import directory, embedded, vocabulary
 from pipeline.stages.fetching.frozen import freeze
 from pipeline.tools import llamacpp
 
-STAGE = Stage("fetch", version=2, makes=Base, inputs=("base",), pinned=(llamacpp.REVISION,))
+STAGE = Stage(
+    "fetch",
+    version=2,
+    settings=Fetch,
+    inputs={"base": Reference},
+    makes=Base,
+    expected=like_before(45),
+    pinned=(llamacpp.REVISION,),
+)
 KINDS = {"embedded": embedded, "directory": directory}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.artifacts import Adapter, Base, Dataset, Gguf
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.settings import Pack
-from pipeline.stage import Progress, Stage, Where
+from pipeline.stage import Progress, Stage, Where, like_before
 from pipeline.stages.packing import arithmetic, comparison, kernels, reference, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
@@ -28,8 +28,10 @@ from pipeline.values import whole
 STAGE = Stage(
     "pack",
     version=3,
+    settings=Pack,
+    inputs={"base": Base, "adapter": Adapter, "data": Dataset},
     makes=Gguf,
-    inputs=("base", "adapter", "data"),
+    expected=like_before(40),
     pinned=(llamacpp.REVISION,),
 )
 

@@ -18,7 +18,7 @@ from pipeline.conversations import Row
 from pipeline.errors import BadInput, BadRows, PipelineError
 from pipeline.settings import Prepare
 from pipeline.source import Source, read_source
-from pipeline.stage import Progress, Stage, Where
+from pipeline.stage import Progress, Stage, Where, like_before
 from pipeline.stages.preparing import telling
 from pipeline.stages.preparing.control import forbidden
 from pipeline.stages.preparing.segmenter import UNTRAINED as UNTRAINED
@@ -27,7 +27,14 @@ from pipeline.stages.preparing.split import PARTS, Split
 from pipeline.template import trained_messages
 from pipeline.values import Conversation, canonical, digest_of
 
-STAGE = Stage("prepare", version=2, makes=Dataset, inputs=("base", "data"))
+STAGE = Stage(
+    "prepare",
+    version=2,
+    settings=Prepare,
+    inputs={"base": Base, "data": Source},
+    makes=Dataset,
+    expected=like_before(5),
+)
 
 
 def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Where) -> Dataset:

@@ -10,20 +10,56 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import Adapter, Base, Dataset
 from pipeline.errors import Missing, ToolFailed
-from pipeline.settings import Tune
-from pipeline.stage import Stage, Where
+from pipeline.sealed import StageRecord
+from pipeline.settings import CHARACTERS_PER_TOKEN, Tune
+from pipeline.stage import Stage, Where, known
 from pipeline.stages.tuning.batches import largest_pass
 from pipeline.stages.tuning.callbacks import WHOLE
 from pipeline.stages.tuning.trainer import trainer
 
-STAGE = Stage("tune", version=1, makes=Adapter, inputs=("base", "data"), resumes=True)
+ENOUGH_STEPS = 20  # of a run whose pace tells something: the first ones are slow
+TOKENS_PER_SECOND = 200.0  # 2 cores, 135 million parameters; until this machine has measured
+TOKENS_PER_TURN = 12  # that a chat template puts around a turn, about
+START = 30.0  # seconds: imports, loading, the first step
+
+
+def expected(settings: Tune, inputs: Mapping[str, Any], before: Sequence[StageRecord]) -> float:
+    """At the pace of the last long run with this base; by the rows' length, until they are ids."""
+    paces = (
+        float(record.artifact.get("tokens_per_second", 0))
+        for record in before
+        if record.artifact.get("steps", 0) >= ENOUGH_STEPS
+    )
+    guess = TOKENS_PER_SECOND * 135e6 / known(inputs["base"], "parameters")
+    pace = next(filter(None, paces), guess)
+    return START + _tokens(inputs["data"]) * settings.epochs / pace
+
+
+def _tokens(data: Any) -> float:
+    """Of all rows, once, about."""
+    if (statistics := known(data, "statistics")) is None:
+        return float(data.tokens)
+    characters = statistics.characters
+    characters += statistics.without_system * len(known(data, "system", ""))
+    return float(characters / CHARACTERS_PER_TOKEN + TOKENS_PER_TURN * 2 * statistics.answers)
+
+
+STAGE = Stage(
+    "tune",
+    version=1,
+    settings=Tune,
+    inputs={"base": Base, "data": Dataset},
+    makes=Adapter,
+    expected=expected,
+    resumes=True,
+)
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 A_WEIGHT_AND_TOKEN = 0.008  # bytes of activations kept for the way back, about (measured)

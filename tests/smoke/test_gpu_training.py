@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import Adapter, Base, Dataset
+from pipeline.child_process import ChildProcess
 from pipeline.device import choose
 from pipeline.settings import Prepare, Tune
 from pipeline.source import read_source
@@ -35,11 +36,13 @@ def data(tmp_path: Path, tiny_base: Base) -> Dataset:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
     settings = Prepare(system="", skip_long=False)
-    return Store(tmp_path).do(prepare.STAGE, settings, tiny_base, read_source(path)[0])
+    return ChildProcess(Store(tmp_path)).do(
+        prepare.STAGE, settings, base=tiny_base, data=read_source(path)[0]
+    )
 
 
 def trained(folder: Path, settings: Tune, base: Base, data: Dataset) -> Adapter:
-    return Store(folder, device="cuda").do(tune.STAGE, settings, base, data)
+    return ChildProcess(Store(folder), device="cuda").do(tune.STAGE, settings, base=base, data=data)
 
 
 def test_the_gpu_of_this_machine_is_chosen_and_its_memory_known() -> None:
@@ -63,8 +66,10 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
     job = (
         "import sys; from pathlib import Path; from pipeline.artifacts import Base, Dataset;"
         "from pipeline.settings import Tune; from pipeline.stages import tune;"
-        "from pipeline.store import Store; Store(Path(sys.argv[1]), device='cuda').do(tune.STAGE,"
-        "*(k.model_validate_json(t) for k, t in zip((Tune, Base, Dataset), sys.argv[2:])))"
+        "from pipeline.store import Store; from pipeline.child_process import ChildProcess;"
+        "s, b, d = (k.model_validate_json(t) for k, t in zip((Tune, Base, Dataset), sys.argv[2:]));"
+        "engine = ChildProcess(Store(Path(sys.argv[1])), device='cuda');"
+        "engine.do(tune.STAGE, s, base=b, data=d)"
     )
     values = [value.model_dump_json() for value in (settings, tiny_base, data)]
     run = subprocess.Popen([sys.executable, "-c", job, str(tmp_path), *values])

@@ -14,6 +14,7 @@ import pytest
 from tiny import tiny_base_directory
 
 from pipeline.artifacts import Base, Dataset
+from pipeline.child_process import ChildProcess
 from pipeline.errors import ToolFailed
 from pipeline.reference import resolve
 from pipeline.settings import STEP_TOKENS, Fetch, Prepare, Tune
@@ -52,14 +53,14 @@ def test_a_rate_that_explodes_ends_at_that_step_and_nothing_is_finished(
     )
     assert bool(data.validation) == validated
     settings = SETTINGS.model_copy(update={"learning_rate": 1e30, "batch": 2, "epochs": 10})
-    store = Store(tmp_path / "store")
+    engine = ChildProcess(Store(tmp_path / "store"))
     for _ in range(2):  # run again, it ends alike: no checkpoint holds the NaN
         with pytest.raises(ToolFailed, match=r"is (nan|inf) at step \d+ of") as error:
-            store.do(tune.STAGE, settings, tiny_base, data)
+            engine.do(tune.STAGE, settings, base=tiny_base, data=data)
         found = re.search(r"step (\d+) of (\d+)", str(error.value))
         assert found and int(found[1]) <= 4 < int(found[2])
         assert "--set tune.learning_rate=2e+29" in error.value.next_step
-        assert store.find(tune.STAGE, settings, tiny_base, data) is None
+        assert not list(tmp_path.glob("store/stages/tune-*/record.json"))
         assert not list((tmp_path / "store").rglob("adapter_model.safetensors"))
 
 

@@ -6,7 +6,8 @@ import unicodedata
 from textwrap import shorten
 
 from pipeline import modelfile
-from pipeline.artifacts import Base, Specialist
+from pipeline.artifacts import Base, Dataset, Specialist
+from pipeline.engine import Engine
 from pipeline.errors import BadInput
 from pipeline.markers import marker
 from pipeline.parameters import check_answers
@@ -15,7 +16,6 @@ from pipeline.settings import settings
 from pipeline.source import Source
 from pipeline.spec import Spec
 from pipeline.stages import fetch, pack, prepare, tune
-from pipeline.store import Store
 
 
 def check(spec: Spec, report: Report = lambda progress: None) -> None:
@@ -40,23 +40,19 @@ def check(spec: Spec, report: Report = lambda progress: None) -> None:
             pack.check_type(name.strip().upper())
 
 
-def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Specialist:
-    """Every stage in order; what was made before is not made again.
+def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = None) -> Specialist:
+    """Every stage in order. This is the only place that knows it; `plan` runs it dry.
 
     Raises:
         PipelineError: what a stage raised.
     """
     reference = resolve(spec.base, spec.beside)
     chosen = settings(spec, source.statistics, reference, gpu_bytes)
-    base = store.do(fetch.STAGE, chosen.fetch, reference)
-    data = store.do(prepare.STAGE, chosen.prepare, base, source)
-    check_answers(spec.parameters, data.longest_answer, data.answers)
-    asked = spec.parameters.get("num_ctx")
-    context = modelfile.context_length(
-        data.longest, base.context, asked if isinstance(asked, int) else None
-    )
-    adapter = store.do(tune.STAGE, chosen.tune, base, data)
-    gguf = store.do(pack.STAGE, chosen.pack, base, adapter, data)
+    base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
+    data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=source)
+    engine.check(lambda: check_parameters(spec, base, data))
+    adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
+    gguf = engine.do(pack.STAGE, chosen.pack, base=base, adapter=adapter, data=data)
     return Specialist(
         name=spec.name,
         base=base,
@@ -64,8 +60,31 @@ def build(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None
         adapter=adapter,
         gguf=gguf,
         system=served_system(spec, source, base),
-        parameters={**spec.parameters, "num_ctx": context},
+        parameters={**spec.parameters, "num_ctx": context_length(spec, base, data)},
         license="\n\n".join(filter(None, [spec.license, base.license])),
+        stages=tuple(engine.touched),
+    )
+
+
+def check_parameters(spec: Spec, base: Base, data: Dataset) -> None:
+    """Refuse, before anything is trained, PARAMETERs under which answers would be cut.
+
+    Raises:
+        BadInput: with the row or the length that does not fit.
+    """
+    check_answers(spec.parameters, data.longest_answer, data.answers)
+    context_length(spec, base, data)
+
+
+def context_length(spec: Spec, base: Base, data: Dataset) -> int:
+    """The num_ctx to serve with.
+
+    Raises:
+        BadInput: the Modelfile's is too short for a row, or too long for the base.
+    """
+    asked = spec.parameters.get("num_ctx")
+    return modelfile.context_length(
+        data.longest, base.context, asked if isinstance(asked, int) else None
     )
 
 
