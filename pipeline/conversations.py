@@ -114,7 +114,8 @@ def _row(number: int, line: bytes, where: str) -> Row:
 
 def _parsed(line: bytes, where: str) -> Any:
     try:
-        return json.loads(line.decode("utf-8"), object_pairs_hook=_once)
+        text = line.decode("utf-8").rstrip("\r\n")  # else a line that is cut off errs in the next
+        return json.loads(text, object_pairs_hook=_once)
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{where}: byte {error.start + 1} of the line is not UTF-8",

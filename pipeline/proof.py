@@ -124,11 +124,12 @@ def prove(
             if asks:
                 replies.append(_ended(made, case, reply))
                 if len(runs) < RUNS:
-                    runs.append((ids, _run(ollama, name, made, case, len(ids))))
+                    once = len(runs) % 2 == 1
+                    runs.append((ids, _run(ollama, name, made, case, len(ids), once=once)))
         _mostly_end(made, [reply for _, reply in runs])
         held = promise.hold(model, made, where)
         given = [(ids, reply.text) for ids, reply in runs]
-        promise.check_answers(model, given, held, where.threads)
+        promise.check_answers(model, given, held, made, where.threads)
     candidate.check(ollama)
     return Proof(
         conversations=len(cases),
@@ -235,16 +236,26 @@ def _ended(made: Specialist, case: Case, reply: Reply) -> Reply:
     return reply
 
 
-def _run(ollama: Ollama, name: str, made: Specialist, case: Case, prompt: int) -> Reply:
-    """The answer that a user will see, if it is whole."""
-    reply = ollama.run(name, case.messages, patience=PATIENCE * made.data.longest_answer)
+def _run(
+    ollama: Ollama, name: str, made: Specialist, case: Case, prompt: int, *, once: bool
+) -> Reply:
+    """The answer that a user will see, if it is whole.
+
+    Args:
+        once: ask as with a prompt on the command line, where the case is one question.
+    """
+    patience = PATIENCE * made.data.longest_answer
+    if once and len(case.messages) == 1:
+        reply = ollama.run_once(name, case.messages[0]["content"], patience=patience)
+    else:
+        reply = ollama.run(name, case.messages, patience=patience)
     asked = f"asked as `ollama run` asks, the answer to {case.source}"
-    way_out = "Look at the PARAMETERs in the Modelfile; a changed one does not train again."
+    way_out = promise.look_at(made)
     if reply.reason not in ("stop", ""):
         raise ProofFailed(f"{asked} is cut off: …{reply.text[-60:]!r} ({reply.reason})", way_out)
     if not reply.text.strip():
         raise ProofFailed(f"{asked} is empty", way_out)
-    if shown := [marker for marker in structural(made.base) if marker in reply.text]:
+    if shown := [mark for mark in (*structural(made.base), "<think>") if mark in reply.text]:
         raise ProofFailed(f"{asked} shows {shown[0]}: {reply.text!r}", way_out)
     if reply.reason:
         _count(case, prompt, reply)
@@ -258,7 +269,7 @@ def _mostly_end(made: Specialist, runs: Sequence[Reply]) -> None:
         raise ProofFailed(
             f"asked as `ollama run` asks, {len(endless)} of {len(runs)} answers do not end within"
             f" {PATIENCE * made.data.longest_answer} tokens: …{endless[0].text[-60:]!r}",
-            "Lower PARAMETER temperature, or train longer (--set tune.epochs=…).",
+            f"{promise.look_at(made)} Or train longer (--set tune.epochs=…).",
         )
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline import checkpoint, places
+from pipeline import checkpoint, own_template, places
 from pipeline.digests import file_digest, unread
 from pipeline.errors import BadInput, Missing
 from pipeline.stage import Progress
@@ -40,6 +40,8 @@ class Reference(BaseModel):
     parameters: int
     context: int
     """Longest context in tokens."""
+    can_think: bool = False
+    """Its chat template reads whether answers begin with thoughts."""
 
 
 def resolve(text: str, beside: Path, report: Report = lambda progress: None) -> Reference:
@@ -98,6 +100,7 @@ def _directory(text: str, beside: Path, report: Report) -> Reference:
         architecture=config["architectures"][0],
         parameters=checkpoint.parameters(folder, config),
         context=config["max_position_embeddings"],
+        can_think=own_template.SWITCH in own_template.read(folder),
     )
 
 

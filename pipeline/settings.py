@@ -31,7 +31,10 @@ class Settings(BaseModel):
 
 
 class Fetch(Settings):
-    """Nothing to choose: a base is what it is."""
+    """A base is what it is; only what of it is served can be chosen."""
+
+    thinking: Literal["", "off"] = ""
+    """off: answers begin at once, where the chat template can be told so."""
 
 
 class Prepare(Settings):
@@ -95,7 +98,7 @@ def settings(
     batch = tune.batch or _batch(statistics)
     rank = tune.rank or 16
     return Chosen(
-        fetch=Fetch(),
+        fetch=Fetch(thinking="off" if reference.can_think else ""),
         prepare=Prepare(
             system=spec.system if statistics.without_system else "", skip_long=spec.data.skip_long
         ),

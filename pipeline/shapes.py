@@ -72,7 +72,7 @@ def check_start(path: Path, line: bytes, where: str) -> None:
         raise BadInput(
             f"{where}: this begins a JSON array: not taken yet, one object a line is",
             f"""Rewrite it: python3 -c "import json, sys; [print(json.dumps(row)) for row in """
-            f"""json.load(open(sys.argv[1], encoding='utf-8-sig'))]" '{path}' > rows.jsonl""",
+            f"""json.load(open(sys.argv[1], 'rb'))]" '{path}' > rows.jsonl""",
         )
     if text == "{":
         raise BadInput(

@@ -94,7 +94,8 @@ class Stage(Generic[A]):
             "stage": self.name,
             "version": self.version,
             "pinned": list(self.pinned),
-            "settings": settings.model_dump(mode="json"),
+            # without defaults: a new optional setting is no reason to make all anew
+            "settings": settings.model_dump(mode="json", exclude_defaults=True),
             "inputs": list(self.named(inputs).values()),
         }
 

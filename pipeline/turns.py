@@ -44,6 +44,11 @@ def checked(turn: Any, where: str) -> Message:
     try:
         text = _text(content, where)
         _check_text(text, where)
+        if role == "assistant" and text.lstrip().startswith("<think>"):
+            raise BadInput(
+                f"{where} begins with <think>: thinking is not learned yet, users would read it",
+                "Leave the thoughts out, from <think> to </think>.",
+            )
     except BadInput as error:
         faults += error.each()
     if faults:
@@ -102,5 +107,6 @@ def _check_text(text: str, where: str) -> None:
         raise BadInput(
             f"{where} spells {found}, a marker of chat templates: it would be learned as text or"
             " end a turn",
-            "Remove it: the base's template writes its own.",
+            "Remove it: the base's template writes its own. If it is meant as text, write it with a"
+            " blank in it.",
         )

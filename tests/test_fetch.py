@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from tiny import tiny_base_directory
 
-from pipeline import places
+from pipeline import own_template, places
 from pipeline.artifacts import Base
 from pipeline.errors import BadInput, ToolFailed
 from pipeline.reference import resolve
@@ -211,7 +211,7 @@ def test_the_template_is_found_wherever_a_directory_keeps_it(tmp_path, kept):
     if kept in ("config", "list"):
         value = CHATML if kept == "config" else several
         (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": value}))
-    assert directory._template(tmp_path) == CHATML
+    assert own_template.read(tmp_path) == CHATML
 
 
 def test_sampling_settings_and_former_paths_of_the_base_are_left_behind(tmp_path):

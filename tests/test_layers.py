@@ -41,6 +41,7 @@ LAYERS = {
     "source": 1,
     "reference": 1,
     "checkpoint": 1,
+    "own_template": 1,
     "architecture": 1,
     "known_keys": 1,
     "digests": 1,

@@ -109,6 +109,7 @@ def test_the_contract_of_prompts_and_answers(ollama: Ollama, gguf: Path) -> None
     assert ollama.chat("tiny:candidate", HELLO, limit=1).reason == "length"
     run = ollama.run("tiny:candidate", HELLO, patience=99)
     assert (run.text, run.reason, run.prompt_tokens) == ("ok", "stop", reply.prompt_tokens)
+    assert ollama.run_once("tiny:candidate", HELLO[0]["content"], patience=99) == run
     hung_up = ollama.run("tiny:candidate", HELLO, patience=0)
     assert (hung_up.reason, hung_up.prompt_tokens) == ("", None)
     assert "ok".startswith(hung_up.text)

@@ -176,6 +176,23 @@ def test_a_file_that_has_lost_what_was_trained_is_no_proof(
     assert "--quantize Q8_0" in caught.value.next_step
 
 
+def test_what_to_do_names_the_parameters_that_are_set_and_no_other(made: Specialist) -> None:
+    assert promise.look_at(made) == (
+        "Look at the PARAMETERs in the Modelfile (temperature 0.3); a changed one does not train"
+        " again."
+    )
+    none = made.model_copy(update={"parameters": {"num_ctx": 1024}})
+    assert "sets no PARAMETER" in promise.look_at(none)
+
+
+def test_it_is_asked_as_with_a_prompt_on_the_command_line_too(
+    made: Specialist, ollama: Ollama, fake: FakeOllama
+) -> None:
+    before = fake.asked.count(("POST", "/api/generate"))
+    release(made, ollama)
+    assert fake.asked.count(("POST", "/api/generate")) >= before + 2 + 2  # and to unload
+
+
 def test_an_answer_that_does_not_end_is_no_proof(
     made: Specialist, fake: FakeOllama, ollama: Ollama
 ) -> None:

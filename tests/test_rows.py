@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +244,7 @@ def test_a_file_of_another_format_is_called_by_its_name_once(
         ("question,answer\nOpen?,Until six.\n", ":1: this is a line of a table (CSV)"),
         ('"Frage";"Antwort"\n"Auf?";"Bis sechs."\n', ":1: this is a line of a table (CSV)"),
         ("user: Is it open?\n", ":1: broken JSON at column 1"),
+        ('{"messages": [\n', ":1: broken JSON at column 15"),
     ],
 )
 def test_a_file_of_another_kind_is_called_by_its_name(
@@ -360,3 +362,25 @@ def test_what_any_known_template_puts_behind_an_answer_is_a_marker() -> None:
             missed += [] if marker(f"Until six.{behind}") else [path.stem]
     assert known > 50
     assert missed == ["Reka-Edge", "llama-cpp-rwkv-world"]
+
+
+def test_thoughts_in_an_answers_text_are_refused_as_those_in_a_field_of_their_own(
+    tmp_path: Path,
+) -> None:
+    thinks = {**ANSWER, "content": "<think>hm</think>\n\nOpening gate four."}
+    error = refusal(tmp_path, row(USER, thinks))
+    assert error.what.endswith(
+        "rows.jsonl:1: turn 2 begins with <think>: thinking is not learned yet, users would read it"
+    )
+    tells = {**ANSWER, "content": "A tag is <think>."}
+    assert len(read(written(tmp_path, row(USER, tells)))) == 1
+
+
+def test_the_command_that_rewrites_an_array_reads_what_we_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_bytes(json.dumps([row(USER, ANSWER)], ensure_ascii=False).encode("utf-16"))
+    with pytest.raises(BadInput, match="JSON array") as error:
+        read(path)
+    command = error.value.next_step.partition("Rewrite it: ")[2]
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert len(read(tmp_path / "rows.jsonl")) == 1

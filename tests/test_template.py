@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import TEMPLATE
+from tiny import TEMPLATE, tiny_base_directory
 
-from pipeline import places, template
+from pipeline import own_template, places, template
 from pipeline.errors import BadInput
-from pipeline.stages.fetching import directory
-from pipeline.stages.fetching.frozen import PLAIN, TALKS, freeze
+from pipeline.reference import resolve
+from pipeline.settings import Fetch
+from pipeline.stages import fetch
+from pipeline.stages.fetching.frozen import ANSWERED, PLAIN, TALKS, freeze
 from pipeline.template import render_text
 
 ASKED: Any = [{"role": "user", "content": "How tall is the tower?"}]
@@ -208,31 +210,59 @@ def test_thinking_that_a_server_would_switch_on_is_off_in_training_and_serving()
     assert texts == {"<|user|>\nHow tall is the tower?<|end|>\n<|assistant|>\n"}
 
 
-def test_a_template_that_thinks_unless_told_otherwise_stays_as_it_is():
-    """Qwen 3's: what is rendered unasked is what a server asks for."""
-    assert PLAIN not in freeze(real_template("Qwen-Qwen3-0.6B"), "Qwen3", eos="<|im_end|>")
+def test_empty_thoughts_stand_in_the_prompt_and_are_not_learned():
+    """Qwen 3's template writes them in front of the last answer, unless it is told otherwise."""
+    own = real_template("Qwen-Qwen3-0.6B")
+    frozen = freeze(own, "Qwen3", eos="<|im_end|>")
+    prompt = render_text(frozen, ASKED, generate=True)
+    assert prompt.endswith("<think>\n\n</think>\n\n")
+    learned = render_text(frozen, ANSWERED, generate=False).removeprefix(prompt)
+    assert learned.startswith(ANSWERED[-1]["content"])
+    for more in (True, False):
+        assert render_text(frozen, ASKED, generate=True, enable_thinking=more) == prompt
+    kept = freeze(own, "Qwen3", eos="<|im_end|>", thinking=True)
+    assert PLAIN not in kept
+
+
+def test_only_a_base_that_can_think_is_fetched_under_another_key(tmp_path):
+    """Nobody else fetches again for it."""
+    plain, can = (tiny_base_directory(tmp_path / name) for name in ("plain", "can"))
+    (can / "chat_template.jinja").write_text(real_template("Qwen-Qwen3-0.6B"))
+    found = [resolve(str(folder), Path("/")).can_think for folder in (plain, can)]
+    assert found == [False, True]
+    off = Fetch(thinking="off")
+    keys = [fetch.STAGE.parts(settings, {"base": Fetch()}) for settings in (Fetch(), off)]
+    assert [key["settings"] for key in keys] == [{}, {"thinking": "off"}]
 
 
 # where it lies
+
+
+def test_of_several_templates_in_files_of_their_own_the_names_are_said(tmp_path):
+    (tmp_path / "additional_chat_templates").mkdir()
+    for name in ("tool_use", "rag"):
+        (tmp_path / f"additional_chat_templates/{name}.jinja").write_text("x")
+    with pytest.raises(BadInput, match="the chat templates rag, tool_use, and none"):
+        own_template.read(tmp_path)
 
 
 def test_of_several_templates_without_a_default_the_names_are_said(tmp_path):
     named = [{"name": n, "template": "x"} for n in ("tool_use", "rag")]
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
     with pytest.raises(BadInput, match="the chat templates rag, tool_use, and none") as caught:
-        directory._template(tmp_path)
+        own_template.read(tmp_path)
     assert "chat_template.jinja" in caught.value.next_step
 
 
 @pytest.mark.parametrize("value", [5, [], [5, None], [{"name": 5}], {"default": "x"}, None])
 def test_a_chat_template_that_is_none_is_as_if_there_were_none(tmp_path, value):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": value}))
-    assert directory._template(tmp_path) == ""
+    assert own_template.read(tmp_path) == ""
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe{", b"x" * (directory.TEMPLATE_BYTES + 1)])
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b"x" * (own_template.BYTES + 1)])
 def test_a_template_file_that_is_no_text_or_far_too_long_is_named(tmp_path, content):
     (tmp_path / "chat_template.jinja").write_bytes(content)
     with pytest.raises(BadInput, match=r"chat_template\.jinja") as caught:
-        directory._template(tmp_path)
+        own_template.read(tmp_path)
     assert caught.value.next_step

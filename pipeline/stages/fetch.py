@@ -44,7 +44,7 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
     kind = KINDS[reference.kind]
     source = kind.write(out, reference, where)
     bos, eos = _named_tokens(out)
-    template = _template(source.template, reference.name, bos, eos)
+    template = _template(source.template, reference.name, bos, eos, settings)
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
     kind.write_weights(out, reference, where)
     kind.write_outline(out, reference, where)
@@ -62,13 +62,13 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
     )
 
 
-def _template(own: str, name: str, bos: str, eos: str) -> str:
+def _template(own: str, name: str, bos: str, eos: str, settings: Fetch) -> str:
     if not own:
         raise BadInput(
             f"the base {name} has no chat template: it was never taught to answer",
             "Take its instruction-tuned version (often called -Instruct, -it or -chat).",
         )
-    return freeze(own, name, bos=bos, eos=eos)
+    return freeze(own, name, bos=bos, eos=eos, thinking=settings.thinking != "off")
 
 
 def _named_tokens(out: Path) -> tuple[str, str]:

@@ -86,10 +86,11 @@ def _try_parameters(ollama: Ollama, file: Path, parameters: Mapping[str, Any]) -
         if not parameters:
             raise
         named = [f"PARAMETER {name}" for name in parameters if name in error.what]
+        all_of_them = ", ".join(f"PARAMETER {name} {value}" for name, value in parameters.items())
         raise BadInput(
             f"this Ollama ({ollama.address.url}) does not take the PARAMETERs of the Modelfile:"
             f" {error}",
-            f"Remove {' and '.join(named) or 'the one that it names'}, or use another Ollama.",
+            f"Remove {' and '.join(named) or f'one of {all_of_them}'}, or use another Ollama.",
         ) from error
 
 

@@ -18,6 +18,7 @@ import shutil
 import sys
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -140,6 +141,10 @@ def _template(path: Path) -> str:
     from gguf import GGUFReader
 
     return str(GGUFReader(path).fields["tokenizer.chat_template"].contents())
+
+
+def _turn(text: str) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": text}}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -269,6 +274,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(None)
 
     def _generate(self, body: dict[str, Any]) -> None:
+        if "prompt" in body:
+            messages = [{"role": "user", "content": body["prompt"]}]
+            return self._chat({**body, "messages": messages}, lambda text: {"response": text})
         self._model(body["model"])
         self._say({"done": True, "done_reason": "unload"})
 
@@ -278,7 +286,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._say({"error": "typical_p is no longer supported"}, 400)
         return refuses
 
-    def _chat(self, body: dict[str, Any]) -> None:
+    def _chat(self, body: dict[str, Any], said: Callable[[str], dict[str, Any]] = _turn) -> None:
         model, faults = self._model(body["model"]), self.fake.faults
         if self._refuses_typical(body.get("options")):
             return
@@ -294,9 +302,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self.fake.hung.wait(30)
                 return
             time.sleep(0.05 if "slow" in faults else 0)
-            self._row({"message": {"role": "assistant", "content": character}, "done": False})
+            self._row({**said(character), "done": False})
         last = {
-            "message": {"role": "assistant", "content": ""},
+            **said(""),
             "done": True,
             "done_reason": reason,
             "prompt_eval_count": self.fake.count(model, prompt),

@@ -232,16 +232,20 @@ class Ollama:
         )
 
     def run(self, name: str, messages: Conversation, *, patience: int) -> Reply:
-        """The answer as `ollama run` gets it: no option said, the model's own PARAMETERs apply.
+        """The answer as `ollama run NAME` gets it: no option said, the model's PARAMETERs apply.
 
         Args:
             patience: tokens after which we hang up (cmd/cmd.go of Ollama sends no limit).
         """
         return self._listen(name, {"model": name, "messages": messages}, patience)
 
+    def run_once(self, name: str, prompt: str, *, patience: int) -> Reply:
+        """The answer as `ollama run NAME "PROMPT"` gets it: another way through the server."""
+        return self._listen(name, {"model": name, "prompt": prompt}, patience)
+
     def _listen(self, name: str, body: Mapping[str, Any], patience: int | None = None) -> Reply:
         """One streamed answer, so that a slow one is told from one that hangs."""
-        path, pieces = "/api/chat", list[str]()
+        path, pieces = "/api/chat" if "messages" in body else "/api/generate", list[str]()
         with door(path), self._http.stream("POST", path, json=body) as answer:
             if answer.is_error:
                 answer.read()
@@ -250,8 +254,9 @@ class Ollama:
                 row = mapping(json.loads(line), path)
                 if "error" in row:
                     raise failure(path, str(row["error"]))
-                message = needed(row, "message", dict, path)
-                pieces.append(needed(message, "content", str, path))
+                if "messages" in body:
+                    row = {**row, "response": needed(row, "message", dict, path).get("content")}
+                pieces.append(needed(row, "response", str, path))
                 if row.get("done") is True:
                     return Reply(
                         text="".join(pieces),

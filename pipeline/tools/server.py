@@ -126,7 +126,7 @@ def installed(environ: Mapping[str, str] = os.environ) -> Path | None:
     return None
 
 
-def answers(where: Address, timeout: float = 3.0) -> str:
+def answers(where: Address, timeout: float = 15.0) -> str:
     """The version of the Ollama at this address; empty if nothing listens there.
 
     Raises:

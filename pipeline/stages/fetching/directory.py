@@ -9,9 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import architecture, checkpoint, known_keys
+from pipeline import architecture, checkpoint, known_keys, own_template
 from pipeline.errors import BadInput
-from pipeline.foreign import listed
 from pipeline.reference import Reference, resolve
 from pipeline.stage import Progress, Where
 from pipeline.stages.fetching import bf16, vocabulary
@@ -21,7 +20,6 @@ from pipeline.tools import converter
 from pipeline.values import write_json
 
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
-TEMPLATE_BYTES = 1 << 20  # a chat template has some thousand
 _ELSEWHERE = ("chat_template", "name_or_path", "special_tokens_map_file", "tokenizer_file")
 """Of a tokenizer_config.json: the template lies beside it, frozen, and the converter would prefer
 this one; the others are paths of another machine."""
@@ -44,7 +42,7 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
     _write_config(folder, out, config, where)
-    return Source(_template(folder), _license(folder))
+    return Source(own_template.read(folder), _license(folder))
 
 
 def write_weights(out: Path, reference: Reference, where: Where) -> None:
@@ -123,48 +121,6 @@ def _write_weights(
 
         shapes = {name: tensor.shape for name, tensor in weights.tensors.items()}
         bf16.write(target, shapes, blocks, source)
-
-
-def _template(folder: Path) -> str:
-    """The chat template, wherever a Hugging Face directory may keep it; '' if there is none.
-
-    Raises:
-        BadInput: several by name and none for plain conversations, or one too large to be one.
-    """
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        return _text(file)
-    for name in ("chat_template.json", "tokenizer_config.json"):
-        found = checkpoint.read(folder, name).get("chat_template")
-        if isinstance(found, list):  # several, by name
-            found = _default(folder / name, found)
-        if isinstance(found, str):
-            return found
-    return ""
-
-
-def _text(file: Path) -> str:
-    if file.stat().st_size > TEMPLATE_BYTES:
-        raise BadInput(
-            f"{file} has {file.stat().st_size} bytes: that is no chat template",
-            "Get the file again.",
-        )
-    try:
-        return file.read_text(encoding="utf-8")
-    except ValueError as error:
-        raise BadInput(f"{file} is no text: {error}", "Get the file again.") from error
-
-
-def _default(file: Path, several: list[Any]) -> str | None:
-    """The one of several chat templates that is for plain conversations."""
-    pairs = [(t.get("name"), t.get("template")) for t in several if isinstance(t, dict)]
-    named = {name: text for name, text in pairs if isinstance(name, str)}
-    if named and not isinstance(named.get("default"), str):
-        raise BadInput(
-            f"{file} has the chat templates {listed(sorted(named))}, and none is the default",
-            "Put the one to train and serve with beside it, as chat_template.jinja.",
-        )
-    return named.get("default")
 
 
 def _license(folder: Path) -> str:

@@ -7,8 +7,9 @@ Five things are put in front of it or replaced in it, and nothing else:
   common_chat_extra_context) and offers `strftime_now`; all three become constants.
 - a system message where the base refuses it (Gemma 2): folded into the first user turn as llama.cpp
   does (common/chat.cpp, system_message_not_supported), so that training and serving agree.
-- thinking, where it is not asked for but a server would (it passes `enable_thinking` true to every
-  template that can): switched off, as nothing is trained of it.
+- thinking: switched off where a server would ask for it unasked (it passes `enable_thinking` true
+  to every template that can), and where the template would write empty thoughts in front of each
+  answer (Qwen 3): they would be learned, and shown to who asks by /api/generate.
 - `{% generation %}`, which trainers mark answers with: `{% if true %}`, which every server knows.
 
 Each line in front is `{# … #}` or `{% … %}` and a line break, which Jinja drops after a block
@@ -23,6 +24,7 @@ from datetime import datetime
 from types import MappingProxyType
 
 from pipeline.errors import BadInput
+from pipeline.own_template import SWITCH
 from pipeline.template import PINNED_DAY, attempt, render_text
 from pipeline.values import Conversation, Message
 
@@ -42,7 +44,7 @@ FOLD = (
     "messages[0]['content'] + '\\n' + messages[1]['content']}] + messages[2:] %}"
     "{% endif %}\n"
 )
-PLAIN = "{% set enable_thinking = false %}\n"
+PLAIN = f"{{% set {SWITCH} = false %}}\n"
 _MARKS = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
 SYSTEM: Message = {"role": "system", "content": "Answer like a lighthouse keeper."}
 ASKED: Conversation = [{"role": "user", "content": "How tall is the tower?"}]
@@ -55,7 +57,9 @@ TALKS: tuple[Conversation, ...] = (
 )
 
 
-def freeze(template: str, name: str, *, bos: str = "", eos: str = "") -> str:
+def freeze(
+    template: str, name: str, *, bos: str = "", eos: str = "", thinking: bool = False
+) -> str:
     """The template that renders the training text and serves the model.
 
     Args:
@@ -63,6 +67,7 @@ def freeze(template: str, name: str, *, bos: str = "", eos: str = "") -> str:
         name: whose it is.
         bos: what `bos_token` is in it.
         eos: what `eos_token` is in it.
+        thinking: leave empty thoughts in front of answers, as they are in the base's own.
 
     Raises:
         BadInput: it cannot be frozen: the reason.
@@ -73,12 +78,26 @@ def freeze(template: str, name: str, *, bos: str = "", eos: str = "") -> str:
         frozen = FOLD + frozen
     thinks: dict[str, bool] = {}
     asked = _rendered(frozen, ASKED, bos, eos)
-    if asked != _rendered(frozen, ASKED, bos, eos, more={"enable_thinking": True}):
-        frozen, thinks = PLAIN + frozen, {"enable_thinking": False}
+    differs = asked != _rendered(frozen, ASKED, bos, eos, more={SWITCH: True})
+    if differs or (not thinking and _thoughts(frozen, bos, eos) and _quiet(frozen, bos, eos)):
+        frozen, thinks = PLAIN + frozen, {SWITCH: False}
     frozen = COMMENT.format(name=name if safe else "the base") + frozen
     _check(template, frozen, bos, eos, thinks)
     _check_answer(frozen, name, bos, eos)
     return frozen
+
+
+def _thoughts(template: str, bos: str, eos: str) -> str:
+    """What it writes between the prompt and an answer's first word."""
+    prompt, whole = (_rendered(template, talk, bos, eos) for talk in (ASKED, ANSWERED))
+    if not whole.startswith(prompt):
+        return ""
+    return whole.removeprefix(prompt).partition(ANSWERED[-1]["content"])[0].strip()
+
+
+def _quiet(template: str, bos: str, eos: str) -> bool:
+    """True if it writes none when it is told so."""
+    return not _thoughts(PLAIN + template, bos, eos)
 
 
 def _as_if(mark: re.Match[str]) -> str:
