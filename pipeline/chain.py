@@ -11,11 +11,13 @@ from pipeline.engine import Engine
 from pipeline.errors import BadInput
 from pipeline.markers import marker
 from pipeline.parameters import check_answers
+from pipeline.probes import forms
 from pipeline.reference import Report, resolve
 from pipeline.settings import settings
 from pipeline.source import Source
 from pipeline.spec import Spec
 from pipeline.stages import fetch, pack, prepare, tune
+from pipeline.template import render, trained_messages
 
 
 def check(spec: Spec, report: Report = lambda progress: None) -> None:
@@ -50,7 +52,7 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     chosen = settings(spec, source.statistics, reference, gpu_bytes)
     base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
     data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=source)
-    engine.check(lambda: check_parameters(spec, base, data))
+    engine.check(lambda: check_parameters(spec, source, base, data))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
     gguf = engine.do(pack.STAGE, chosen.pack, base=base, adapter=adapter, data=data)
     return Specialist(
@@ -60,32 +62,53 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
         adapter=adapter,
         gguf=gguf,
         system=served_system(spec, source, base),
-        parameters={**spec.parameters, "num_ctx": context_length(spec, base, data)},
+        parameters={**spec.parameters, "num_ctx": context_length(spec, source, base, data)},
         license="\n\n".join(filter(None, [spec.license, base.license])),
         stages=tuple(engine.touched),
     )
 
 
-def check_parameters(spec: Spec, base: Base, data: Dataset) -> None:
+def check_parameters(spec: Spec, source: Source, base: Base, data: Dataset) -> None:
     """Refuse, before anything is trained, PARAMETERs under which answers would be cut.
 
     Raises:
         BadInput: with the row or the length that does not fit.
     """
     check_answers(spec.parameters, data.longest_answer, data.answers)
-    context_length(spec, base, data)
+    context_length(spec, source, base, data)
 
 
-def context_length(spec: Spec, base: Base, data: Dataset) -> int:
-    """The num_ctx to serve with.
+def context_length(spec: Spec, source: Source, base: Base, data: Dataset) -> int:
+    """The num_ctx to serve with: room for every row, and for what the proof asks.
 
     Raises:
-        BadInput: the Modelfile's is too short for a row, or too long for the base.
+        BadInput: the Modelfile's is too short for one of them, or too long for the base.
     """
-    asked = spec.parameters.get("num_ctx")
-    return modelfile.context_length(
-        data.longest, base.context, asked if isinstance(asked, int) else None
+    value = spec.parameters.get("num_ctx")
+    asked = value if isinstance(value, int) else None
+    form = longest_form(base, served_system(spec, source, base))
+    found = modelfile.context_length(max(data.longest, form), base.context, None)
+    if asked is None:
+        return found
+    if data.longest <= asked < form:
+        raise BadInput(
+            f"num_ctx {asked} is too short for a conversation of a few words: with the system"
+            f" message, the longest that the proof asks has {form} tokens",
+            f"Set at least {form}, or leave num_ctx out.",
+        )
+    return modelfile.context_length(data.longest, base.context, asked)
+
+
+def longest_form(base: Base, system: str) -> int:
+    """Tokens of the longest built-in form of the proof, with a few to answer."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(base.path / "tokenizer.json"))
+    texts = (
+        render(base, trained_messages(messages, system), generate=True)
+        for messages in forms(system).values()
     )
+    return max(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts) + 4
 
 
 def served_system(spec: Spec, source: Source, base: Base) -> str:

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from pipeline.engine import Engine, Job, Watcher
 from pipeline.errors import PipelineError, ToolFailed
 from pipeline.stage import Progress, Stage
 from pipeline.store import Store
-from pipeline.tools.children import PYTHON, environment
+from pipeline.tools.children import environment, module
 from pipeline.tools.cores import cores
 from pipeline.values import canonical
+
+_RUNS = count()
 
 
 class ChildProcess(Engine):
@@ -48,11 +51,11 @@ class ChildProcess(Engine):
             "device": self.device,
             "threads": self.threads,
         }
-        log = self.store.root / f"{job.name}.log"
+        log = self.store.root / f"{job.name}.{os.getpid()}-{next(_RUNS)}.log"  # of this run alone
         read_end, write_end = os.pipe()
         with open(log, "ab", opener=private.opener) as out:  # a pipe could fill up unread
             process = subprocess.Popen(
-                [*PYTHON, "-m", "pipeline.worker", str(write_end)],
+                module("pipeline.worker", str(write_end)),
                 stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=out,
@@ -73,6 +76,8 @@ class ChildProcess(Engine):
                 process.kill()
                 process.wait()
                 raise
+        if code == 0 or isinstance(failure, PipelineError):
+            log.unlink(missing_ok=True)
         if failure:
             raise failure
         if code != 0:
@@ -86,6 +91,8 @@ class ChildProcess(Engine):
         failure: Exception | None = None
         with os.fdopen(read_end, encoding="utf-8") as events:
             for line in events:
+                if not line.endswith("\n"):  # it was killed in the middle of a word
+                    break
                 event = json.loads(line)
                 if "progress" in event:
                     self.watcher.report(stage, Progress(**event["progress"]))

@@ -32,6 +32,15 @@ PLACE = {  # what is wrong with the user's disk or folders is no bug of ours
 }
 
 
+def _ours(error: PipelineError | OSError) -> PipelineError | None:
+    """The error for people; None for a bug of ours."""
+    if isinstance(error, PipelineError):
+        return error
+    if error.errno not in PLACE:
+        return None
+    return PipelineError(f"{error.filename or 'a file'}: {error.strerror}", PLACE[error.errno])
+
+
 class Door(click.Group):
     """Turns our errors into two lines and exit code 1. A bug of ours keeps its trace."""
 
@@ -44,14 +53,10 @@ class Door(click.Group):
             signal.signal(signal.SIGHUP, signal.default_int_handler)
         try:
             return super().invoke(ctx)
-        except PipelineError as error:
-            click.echo(error.told(), err=True)
-            ctx.exit(1)
-        except OSError as error:
-            if error.errno not in PLACE:
+        except (PipelineError, OSError) as error:
+            if (ours := _ours(error)) is None:
                 raise
-            click.echo(f"Error: {error.filename or 'a file'}: {error.strerror}", err=True)
-            click.echo(f"  {PLACE[error.errno]}", err=True)
+            click.echo(ours.told(), err=True)
             ctx.exit(1)
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
@@ -136,8 +141,10 @@ def json_or_text(command: Any) -> Any:
         try:
             with redirect_stdout(sys.stderr):
                 value = command(**given)[1]
-        except PipelineError as error:
-            value = {"errors": error.listed()}
+        except (PipelineError, OSError) as error:
+            if (ours := _ours(error)) is None:
+                raise
+            value = {"errors": ours.listed()}
         click.echo(json.dumps(value, indent=1, ensure_ascii=False))
         if "errors" in value:
             click.get_current_context().exit(1)
@@ -173,7 +180,7 @@ def make(
     """
     from pipeline import device as device_
     from pipeline import plan as planning
-    from pipeline import release, released, spec
+    from pipeline import release, spec
     from pipeline.chain import build, check, remarks
     from pipeline.child_process import ChildProcess
     from pipeline.source import read_source
@@ -195,7 +202,7 @@ def make(
         check(asked, lambda progress: shown.report("base", progress))
         address = server.ensure(lambda line: shown.say("ollama", line))
         with Ollama(address) as ollama:
-            release.check_name_is_ours(name, ollama, replace=replace)
+            release.settle(name, ollama, lambda line: shown.say("release", line), replace=replace)
             engine = ChildProcess(store, watcher(shown), device=chosen.device)
             for line in remarks(asked, source):
                 shown.say("data", line)
@@ -206,8 +213,7 @@ def make(
                 if ahead.parts:  # else prepare says it
                     shown.say("plan", counted(ahead.parts))
             made = build(asked, source, engine, chosen.memory)
-            if release.already_released(made, ollama):
-                released.keep_stages(made)
+            if release.nothing_to_do(made, ollama, lambda line: shown.say("release", line)):
                 shown.done("release", "ready")
             else:
                 if not ahead.seconds:
@@ -310,25 +316,37 @@ def list_(as_json: bool) -> None:
     Example:
       specialist list --json
     """
-    from pipeline import released
+    from pipeline import promotion, released
 
     readable, faults = released.records()
     found = released.in_ollama(readable)
+    broken = set(promotion.broken_off())
     if as_json:
         values: list[dict[str, Any]] = [
-            {**r.model_dump(mode="json"), "in_ollama": there} for r, there in found
+            {
+                **r.model_dump(mode="json"),
+                "in_ollama": there,
+                "broken_off": r.name.lower() in broken,
+            }
+            for r, there in found
         ]
-        values += [{"errors": fault.listed()} for fault in faults]
+        values += [{"errors": fault.listed()} for fault in faults.values()]
         click.echo(json.dumps(values, indent=1))
     elif found or not faults:
-        click.echo(_table(found))
-    if faults and as_json:
-        click.get_current_context().exit(1)
+        click.echo(_table(found, broken))
+    for fault in [] if as_json else faults.values():
+        click.echo(fault.told(), err=True)
     if faults:
-        raise faults[0]
+        click.get_current_context().exit(1)
 
 
-def _table(found: list[tuple[Any, bool | None]]) -> str:
+def _state(name: str, there: bool | None, broken: set[str]) -> str:
+    if name.lower() in broken:
+        return "a release broke off or is going on: make it again"
+    return "removed from Ollama" if there is False else ""
+
+
+def _table(found: list[tuple[Any, bool | None]], broken: set[str]) -> str:
     """The specialists for people."""
     if not found:
         return "No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl"
@@ -343,7 +361,7 @@ def _table(found: list[tuple[Any, bool | None]]) -> str:
             record.quantization,
             f"{record.size / 1e6:.0f} MB",
             record.when[:10],
-            "removed from Ollama" if there is False else "",
+            _state(record.name, there, broken),
         )
         for record, there in found
     ]
@@ -378,32 +396,34 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
     from pipeline import promotion, released
     from pipeline.store import Store
 
-    if not dry_run:
-        for name in given_up:
-            released.forget(name)
-    found, faults = released.records()
-    unreadable = [fault for fault in faults if not dry_run or not given_up]
-    if unreadable:
-        first = unreadable[0]
-        raise type(first)(f"nothing was removed: {first.what}", first.next_step)
-    kept = [record for record in found if record.name not in given_up]
-    for record, there in released.in_ollama(kept):
+    gone = {name.lower() for name in given_up}
+    found, _ = released.records()
+    for record, there in released.in_ollama([r for r in found if r.name.lower() not in gone]):
         if there is False:
             click.echo(
                 f"{record.name} is no longer in Ollama; its stages are kept. "
                 f"To give them up:  specialist gc --forget {record.name}"
             )
+    kept: set[str] = set()
 
-    def used() -> set[str]:  # asked when nobody can begin to use anything
-        now = [*released.records()[0], *(j.record for j in promotion.journals() if j.record)]
-        now = [record for record in now if record.name not in given_up]
-        return {stage for record in now for stage in (*record.stages, *record.earlier)}
+    def used() -> set[str]:  # asked when nobody can begin to use anything, or register it
+        found, faults = released.records()
+        for fault in (fault for name, fault in faults.items() if name not in gone):
+            raise type(fault)(f"nothing was removed: {fault.what}", fault.next_step)
+        journals = [promotion.noted(name) for name in promotion.broken_off() if name not in gone]
+        if not dry_run:
+            for name in given_up:
+                released.forget(name)
+        now = [*found, *(journal.record for journal in journals if journal and journal.record)]
+        for record in (record for record in now if record.name.lower() not in gone):
+            kept.update(record.stages, record.earlier)
+        return kept
 
     removed = Store().sweep(used, dry_run=dry_run)
     for name, size in removed:
         click.echo(f"{'would remove' if dry_run else 'removed'} {name}  {size / 1e6:.0f} MB")
     total = sum(size for _, size in removed) / 1e6
-    click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(used())} stages in use")
+    click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(kept)} stages in use")
 
 
 if __name__ == "__main__":

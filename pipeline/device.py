@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.errors import Missing, ToolFailed
 from pipeline.tools import gpu
+from pipeline.tools.children import STAGE, allowed
 
 MEBIBYTE = 1 << 20
 
@@ -54,7 +55,9 @@ def _memory() -> int:
         raise ToolFailed("nvidia-smi is missing", "Install the driver's tools, or --device cpu.")
     query = [smi, "-i", gpu.card(), "--query-gpu=memory.total"]
     query += ["--format=csv,noheader,nounits"]
-    run = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(
+        query, capture_output=True, text=True, timeout=30, check=False, env=allowed(STAGE)
+    )
     first = run.stdout.partition("\n")[0].strip()
     if run.returncode != 0 or not first.isdigit():
         raise ToolFailed(

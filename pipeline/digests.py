@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def _memory() -> Path:
 def _remembered() -> dict[str, Any]:
     try:
         known = read_json(_memory())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return known if isinstance(known, dict) else {}
 
@@ -75,4 +76,5 @@ def _remember(path: str, entry: dict[str, Any]) -> None:
     # read, add, write: two writers keep each other's entries
     with FileLock(f"{_memory()}.lock", mode=0o600):
         kept = {known: value for known, value in _remembered().items() if os.path.exists(known)}
-        write_json(_memory(), kept | {path: entry})
+        with suppress(OSError):  # it is only a memory
+            write_json(_memory(), kept | {path: entry})

@@ -149,6 +149,15 @@ def _flat(key: Key, inputs: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
+def _installed(package: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
+
+
 def short(value: Any) -> str:
     """A value in a few characters."""
     text = str(value)
@@ -159,12 +168,10 @@ def short(value: Any) -> str:
 
 def _older(stage: str, path: Path) -> list[str]:
     """`made with older X`, from the record."""
-    from importlib import metadata
-
     record = sealed.read(path)
     made = record.made.versions if record else {}
     return [
         f"{stage} was made with {name} {version}, installed is {now}"
         for name, version in made.items()
-        if (now := metadata.version(name)) != version
+        if (now := _installed(name)) != version
     ]

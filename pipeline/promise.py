@@ -55,7 +55,8 @@ def hold(model: Model, made: Specialist, where: Where) -> Held:
     for ids, labels in held_out:
         where.report(Progress(done, total, "evaluating held-out answers"))
         done += len(ids)
-        start = next((i for i, label in enumerate(labels) if label != UNTRAINED), len(ids))
+        # nothing foretells a first token, also where a long answer was cut in front
+        start = max(1, next((i for i, label in enumerate(labels) if label != UNTRAINED), len(ids)))
         for at, row in enumerate(model.each_logits(ids, start, where.threads), start):
             if labels[at] != UNTRAINED:
                 plain += surprisal(row, ids[at])
@@ -88,7 +89,7 @@ def _check(held: Held, made: Specialist) -> None:
 
 def look_at(made: Specialist) -> str:
     """What to do where answers are wrong only as users get them."""
-    said = [f"{k} {v}" for k, v in made.parameters.items() if k not in ("num_ctx", "stop")]
+    said = [f"{k} {v}" for k, v in made.parameters.items() if k != "num_ctx"]
     if not said:
         return "The Modelfile sets no PARAMETER that could do this: run again, for answers vary."
     return (
@@ -114,7 +115,7 @@ def check_answers(
     """
     total, count = 0.0, 0
     for prompt, text in answers:
-        ids = model.tokenize(text, special=False)
+        ids = _answer_ids(model, text)
         known = model.each_logits([*prompt, *ids], len(prompt), threads)
         for token, row in zip(ids, known, strict=True):
             total += surprisal(row, token)
@@ -128,6 +129,18 @@ def check_answers(
             look_at(made),
         )
     return unlikely
+
+
+def _answer_ids(model: Model, text: str) -> list[int]:
+    """An answer's ids as they follow a prompt.
+
+    Behind a line break, which is taken off again: at the start of a text, SentencePiece
+    vocabularies put a blank in front.
+    """
+    lead, both = (model.tokenize(words, special=False) for words in ("\n", f"\n{text}"))
+    if both[: len(lead)] == lead:
+        return both[len(lead) :]
+    return model.tokenize(text, special=False)  # the line break has grown together with it
 
 
 def surprisal(row: NDArray[np.float64], token: int) -> float:
@@ -162,4 +175,5 @@ def penalised(
         found = changed[tokens]
         scaled = np.where(found <= 0, found * repeat, found / repeat)
         changed[tokens] = scaled - times * often - present
-    return changed / max(1.0, float(parameters.get("temperature", 1.0)))
+    greedy = int(parameters.get("top_k", 0)) == 1  # then temperature changes nothing
+    return changed if greedy else changed / max(1.0, float(parameters.get("temperature", 1.0)))

@@ -10,20 +10,24 @@ no digit: Ollama chooses the renderer of some families by words such as `12b` in
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline import released
+from pipeline import places, released
 from pipeline.candidate import Candidate
 from pipeline.errors import PipelineError, ToolFailed
+from pipeline.lease import turn
 from pipeline.names import CANDIDATE, PREVIOUS, SPARE, full
 from pipeline.records import FORMAT, read
 from pipeline.released import Record
+from pipeline.tools.host import Address, address
 from pipeline.tools.ollama import Ollama
 from pipeline.values import write_json
 
@@ -88,7 +92,7 @@ def promote(
         ToolFailed, ProofFailed: Ollama did not do as it said; all is what it was before.
     """
     latest, previous = full(name), full(name, PREVIOUS)
-    with _turn(ollama, name):
+    with _turn(ollama.address, name), _steady():
         check()
         candidate.check(ollama)
         old, older = ollama.digest(latest), ollama.digest(previous)
@@ -104,9 +108,10 @@ def promote(
             new = record(old if replaced else older)
             released.write(new.model_copy(update={"earlier": _earlier(before, old, replaced)}))
             _copy(ollama, candidate.name, latest, candidate.digest)
+            _note(name, journal)  # done: what is left to do is to remove its tags
         except BaseException:
             with suppress(PipelineError):  # the journal stays, and the next run reads it
-                undo(name, ollama)
+                _undo(name, ollama)
             raise
 
 
@@ -123,23 +128,39 @@ def undo(name: str, ollama: Ollama, say: Callable[[str], None] = lambda line: No
     """Make all as a journal says it was, unless NAME has moved; remove its tags and it.
 
     Raises:
-        PipelineError: Ollama does not do it; the journal stays.
+        PipelineError: Ollama does not do it, or it is another one. The journal stays.
     """
-    journal = _noted(name)
+    journal = noted(name)
     if journal is None:
         return
-    if journal.server != ollama.address.url:
-        say(f"left in the Ollama at {journal.server}: {journal.candidate}, {journal.spare}")
+    there = address({"OLLAMA_HOST": journal.server})
+    if not there.same(ollama.address):
+        if journal.moves:
+            raise ToolFailed(
+                f"a release of {name} broke off in the Ollama at {journal.server}",
+                f"Run once with OLLAMA_HOST={there.netloc}; or, if that Ollama is gone for good,"
+                f" remove {released.file(name, 'promotion')}.",
+            )
+        say(f"left in the Ollama at {journal.server}: {journal.candidate}")
         _forget(name)
         return
+    with _turn(ollama.address, name), _steady():
+        _undo(name, ollama)
+
+
+def _undo(name: str, ollama: Ollama) -> None:
+    if (journal := noted(name)) is None:  # another run was faster
+        return
     latest, previous = full(name), full(name, PREVIOUS)
-    if journal.moves and ollama.digest(latest) != journal.new:
-        if ollama.digest(latest) is None and ollama.digest(previous) == journal.latest is not None:
-            _copy(ollama, previous, latest, journal.latest)
-        if ollama.exists(journal.spare):
-            _copy(ollama, journal.spare, previous, journal.previous)
-        elif journal.previous is None and ollama.digest(previous) == journal.latest is not None:
-            ollama.delete(previous)
+    now = ollama.digest(latest)
+    if journal.moves and now != journal.new:
+        if now in (None, journal.latest):  # else somebody else has taken the name meanwhile
+            if now is None and ollama.digest(previous) == journal.latest is not None:
+                _copy(ollama, previous, latest, journal.latest)
+            if ollama.exists(journal.spare):
+                _copy(ollama, journal.spare, previous, journal.previous)
+            elif journal.previous is None and ollama.digest(previous) == journal.latest is not None:
+                ollama.delete(previous)
         released.restore(name, journal.record)
     for leftover in (journal.candidate, journal.spare):
         if ollama.exists(leftover):
@@ -147,6 +168,11 @@ def undo(name: str, ollama: Ollama, say: Callable[[str], None] = lambda line: No
                 ollama.unload(leftover)  # out of memory, too; NAME shares its file
             ollama.delete(leftover)
     _forget(name)
+
+
+def _steady() -> AbstractContextManager[None]:
+    """While record and journal change, `gc` does not read what they name."""
+    return turn(places.home() / "leases")
 
 
 def _copy(ollama: Ollama, source: str, destination: str, digest: str | None) -> None:
@@ -159,19 +185,22 @@ def _copy(ollama: Ollama, source: str, destination: str, digest: str | None) -> 
 
 
 @contextmanager
-def _turn(ollama: Ollama, name: str) -> Iterator[None]:
+def _turn(server: Address, name: str) -> Iterator[None]:
     """One promotion of a name at a time, whichever store of this machine it comes from.
 
     An abstract socket (man 7 unix) has no file: all users share it, and it goes with its process.
     """
-    address = f"\0specialist/{ollama.address.netloc}/{name.lower()}"
+    words = f"{server.port}/{name.lower()}"  # `localhost` may be any loopback address
+    held_name = f"\0specialist/{hashlib.sha256(words.encode()).hexdigest()}"
     end = time.monotonic() + _WAIT_SECONDS
     with socket.socket(socket.AF_UNIX) as held:
         while True:
             try:
-                held.bind(address)
+                held.bind(held_name)
                 break
             except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
                 if time.monotonic() > end:
                     raise ToolFailed(
                         f"another run has been registering {name} for a minute",
@@ -185,7 +214,12 @@ def _note(name: str, journal: Journal) -> None:
     write_json(released.file(name, "promotion"), journal.model_dump(mode="json"))
 
 
-def _noted(name: str) -> Journal | None:
+def noted(name: str) -> Journal | None:
+    """The journal of a release that broke off, or that is going on; None if there is none.
+
+    Raises:
+        Unreadable: it is damaged or of another format.
+    """
     way_out = (
         "It is the journal of a release that broke off: see with `ollama list` that "
         f"{name} is what it should be, then remove the file."
@@ -193,14 +227,9 @@ def _noted(name: str) -> Journal | None:
     return read(released.file(name, "promotion"), Journal, way_out)
 
 
-def journals() -> list[Journal]:
-    """Of all releases that broke off.
-
-    Raises:
-        Unreadable: one is damaged or of another format.
-    """
-    found = (_noted(path.stem) for path in sorted(released.folder().glob("*.promotion")))
-    return [journal for journal in found if journal]
+def broken_off() -> list[str]:
+    """Names, in lower case, of which a release broke off or is going on."""
+    return sorted(path.stem for path in released.folder().glob("*.promotion"))
 
 
 def _forget(name: str) -> None:

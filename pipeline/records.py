@@ -52,6 +52,8 @@ def _object(path: Path, way_out: str) -> dict[str, Any] | None:
         value = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:  # a folder, a link to itself, not ours to read
+        raise _damaged(path, error.strerror or type(error).__name__, way_out) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error) or type(error).__name__, way_out) from error
     if not isinstance(value, dict):

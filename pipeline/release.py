@@ -75,6 +75,27 @@ def release(
     return proof
 
 
+def settle(name: str, ollama: Ollama, say: Callable[[str], None], *, replace: bool = False) -> None:
+    """Put right what a killed run left, and see that the name is ours: before any long work.
+
+    Raises:
+        BadInput: the name is another model's.
+        Unreadable: its record or its journal.
+    """
+    with _alone(name, say):
+        undo(name, ollama, say)
+        check_name_is_ours(name, ollama, replace=replace)
+
+
+def nothing_to_do(made: Specialist, ollama: Ollama, say: Callable[[str], None]) -> bool:
+    """True if Ollama has exactly this; the record then names the directories that were found."""
+    with _alone(made.name, say):
+        if not already_released(made, ollama):
+            return False
+        released.keep_stages(made)
+        return True
+
+
 @contextmanager
 def _alone(name: str, say: Callable[[str], None]) -> Iterator[None]:
     """One release of a name at a time: they share the candidate."""

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from pipeline import places
 from pipeline.artifacts import Specialist
 from pipeline.errors import BadInput, PipelineError, Unreadable
-from pipeline.names import LATEST, PREVIOUS, full, same
+from pipeline.names import LATEST, PREVIOUS, check_name, full, same
 from pipeline.proof import Proof
 from pipeline.records import FORMAT, read
 from pipeline.tools import host, server
@@ -28,7 +28,7 @@ from pipeline.values import digest_of, write_json
 class Record(BaseModel):
     """A registered specialist."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     format: int = FORMAT
     name: str
@@ -81,16 +81,16 @@ def released(name: str) -> Record | None:
     return read(file(name), Record, way_out)
 
 
-def records() -> tuple[list[Record], list[Unreadable]]:
-    """Every registered specialist, by name; and an error for each record that cannot be read."""
+def records() -> tuple[list[Record], dict[str, Unreadable]]:
+    """Every registered specialist; and by name the errors of records that cannot be read."""
     found: list[Record] = []
-    faults: list[Unreadable] = []
+    faults: dict[str, Unreadable] = {}
     for path in sorted(folder().glob("*.json")):
         try:
             if record := released(path.stem):
                 found.append(record)
         except Unreadable as error:
-            faults.append(error)
+            faults[path.stem] = error
     return found, faults
 
 
@@ -104,8 +104,8 @@ def in_ollama(found: list[Record]) -> list[tuple[Record, bool | None]]:
 
 
 def _tags(url: str) -> dict[str, str] | None:
-    where = host.address({"OLLAMA_HOST": url})
     try:
+        where = host.address({"OLLAMA_HOST": url})
         if not server.answers(where, timeout=1.0):
             return None
         with Ollama(where) as ollama:
@@ -126,12 +126,16 @@ def _has(record: Record, tags: dict[str, str] | None) -> bool | None:
 
 
 def forget(name: str) -> None:
-    """Remove a specialist's record and Modelfile, readable or not. Ollama keeps what it has.
+    """Remove a specialist's record, its Modelfile, and the journal of a release that broke off.
+
+    Readable or not. Ollama keeps what it has.
 
     Raises:
         BadInput: there is no such specialist, or it is being registered.
     """
-    known = [path for path in (file(name), file(name, "Modelfile")) if path.exists()]
+    check_name(name)
+    files = (file(name), file(name, "Modelfile"), file(name, "promotion"))
+    known = [path for path in files if path.exists()]
     if not known:
         raise BadInput(f"there is no specialist {name}", "See them with: specialist list")
     try:
@@ -150,7 +154,7 @@ def write(record: Record) -> None:
 def keep_stages(made: Specialist) -> None:
     """Let the record name the directories that this run found or made: they may be other ones."""
     record = released(made.name)
-    if record and record.stages != list(made.stages):
+    if record and record.wanted == wanted(made) and record.stages != list(made.stages):
         write(record.model_copy(update={"stages": list(made.stages)}))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, ValidationError
 
 from pipeline import records
 from pipeline.artifacts import Artifact
@@ -36,10 +36,10 @@ class Key(BaseModel):
 class Made(BaseModel):
     """Circumstances: no part of any key."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
     when: str = ""
     """ISO 8601, UTC."""
-    seconds: float = 0.0
+    seconds: NonNegativeFloat = 0.0
     peak_memory: int = 0
     """Bytes."""
     device: str = ""

@@ -4,7 +4,7 @@
     <home>/stages/<name>-<key>.draft/   being made, or left by a run that was killed
     <home>/stages/<name>-<key>.damaged/ a finished one whose files or record were damaged
     <home>/stages/<name>-<key>.lock     held by the process that writes; never removed
-    <home>/stages/<name>-<key>.log      what the process printed, until it has ended well
+    <home>/stages/<name>-<key>.*.log    what a run's process printed, until it has ended well
     <home>/found/<kind>-<digest>.json   where an input of the user's lies on this machine
 
 How a stage is made is an engine's business (`engine.py`).
@@ -34,6 +34,7 @@ from pipeline.values import digest_of, write_json
 A = TypeVar("A", bound=Artifact)
 V = TypeVar("V", bound=BaseModel)
 _OURS = re.compile(r"([a-z]+-[0-9a-f]{16})(\.draft|\.damaged)?")
+_LOG = re.compile(r"[a-z]+-[0-9a-f]{16}(\.\d+-\d+)?\.log")
 
 
 class Found(BaseModel):
@@ -141,11 +142,17 @@ class Store:
                     continue
                 if path.name in keep or (ours[1] in keep and ours[2] == ".draft"):
                     continue
-                with suppress(Timeout), FileLock(lock, timeout=0):
+                with suppress(Timeout), FileLock(lock, timeout=0, mode=0o600):
                     removed.append((path.name, _size(path)))
                     if not dry_run:
                         shutil.rmtree(path)
-                        (self.root / f"{ours[1]}.log").unlink(missing_ok=True)
+            for log in self.root.glob("*.log"):
+                if (
+                    not dry_run
+                    and _LOG.fullmatch(log.name)
+                    and log.name.partition(".")[0] not in keep
+                ):
+                    log.unlink()
             for file in (self.home / "found").glob("*.json"):
                 if not dry_run and file.stem not in keep:
                     file.unlink()

@@ -12,16 +12,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from pipeline.artifacts import Base
 from pipeline.errors import BadInput
 from pipeline.foreign import shown
+from pipeline.tools.children import allowed, module
 from pipeline.values import Conversation
 
 PINNED_DAY = "26 Jul 2024"  # the day that Llama 3's own template falls back to
@@ -126,14 +125,13 @@ class _Renderer:
             return self._child
         if self._child and self._owner == os.getpid():
             self._ended()
-        project = str(Path(__file__).resolve().parent.parent)
-        kept = {k: v for k, v in os.environ.items() if k == "LD_LIBRARY_PATH"}
+        # a stranger's program is told nothing; it ends when its stdin does, so with us
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "pipeline.tools.rendering"],
+            module("pipeline.tools.rendering"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**kept, "PYTHONPATH": project},
+            env=allowed(("LD_LIBRARY_PATH",)),
         )
         self._known, self._owner = "", os.getpid()
         return self._child

@@ -76,20 +76,16 @@ def perform(job: Job, store: Store, where: Where) -> None:
     stage: Stage[Any] = module.STAGE
     final = private.folder(store.root) / job.name
     with _locked(store.root / f"{job.name}.lock", where):
-        log = store.root / f"{job.name}.log"  # whoever asked has opened it; others may have, too
         if load(stage.makes, final):
-            log.unlink(missing_ok=True)
             return
-        if final.exists():
+        if os.path.lexists(final):
             _set_aside(final, where)
         draft = store.root / f"{job.name}.draft"
-        if not stage.resumes:
-            shutil.rmtree(draft, ignore_errors=True)
+        if not stage.resumes or draft.is_symlink() or not draft.is_dir():
+            _clear(draft)
         draft.mkdir(exist_ok=True)
         settings = stage.settings.model_validate(job.settings)
         inputs = {name: store.input(kind, job.inputs[name]) for name, kind in stage.inputs.items()}
-        if log.exists():
-            os.truncate(log, 0)  # what an earlier run left in it
         began = time.monotonic()
         try:
             artifact = module.run(draft, settings, *inputs.values(), where=where)
@@ -110,15 +106,22 @@ def perform(job: Job, store: Store, where: Where) -> None:
         os.sync()
         os.rename(draft, final)
         sync(store.root)
-        log.unlink(missing_ok=True)
 
 
 def _set_aside(final: Path, where: Where) -> None:
     """A finished directory of which something is missing: kept until `gc`, and made again."""
     damaged = final.with_name(f"{final.name}.damaged")
-    shutil.rmtree(damaged, ignore_errors=True)
+    _clear(damaged)
     os.rename(final, damaged)
-    where.say(f"a file of {final.name} was removed, cut short or damaged: it is made again")
+    where.say(f"{final.name} is not whole any more (a file or its record): it is made again")
+
+
+def _clear(path: Path) -> None:
+    """Nothing is there any more; what a link points at stays."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _locked(path: Path, where: Where) -> FileLock:

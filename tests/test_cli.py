@@ -251,3 +251,22 @@ def test_init_writes_files_as_an_editor_would(tmp_path) -> None:
     script = 'umask 022; exec "$0" -m pipeline.cli init mine --modelfiles "$1"'
     subprocess.run(["sh", "-c", script, sys.executable, str(tmp_path / "m")], check=True)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "m").iterdir()} == {0o644}
+
+
+def test_a_folder_that_is_none_is_json_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("SPECIALIST_HOME", "/dev/null/x")
+    (tmp_path / "rows.jsonl").write_text(GOOD + "\n")
+    told = specialist("plan", "x", "--data", str(tmp_path / "rows.jsonl"), "--json")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["errors"][0]["next_step"]
+
+
+def test_a_record_with_an_odd_address_stops_no_list(home) -> None:
+    golden = Path(__file__).parent / "golden/old-store/releases/tiny.json"
+    (home / "releases").mkdir(parents=True)
+    record = {**json.loads(golden.read_text()), "ollama": "http://example.com:11434"}
+    (home / "releases/tiny.json").write_text(json.dumps(record))
+    assert json.loads(specialist("list", "--json").stdout)[0]["in_ollama"] is None
+    (home / "releases/tiny.json").write_text(json.dumps({**record, "loss": float("nan")}))
+    told = specialist("list")
+    assert told.exit_code == 1 and "tiny.json is damaged: loss" in told.output

@@ -103,7 +103,7 @@ def test_a_file_that_was_changed_just_now_is_not_remembered(tmp_path, monkeypatc
     assert not (places.home() / "digests.json").exists()
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[1]", '{"/a": 3}', "\x00"])
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '{"/a": 3}', "\x00", "[" * 99999])
 def test_a_damaged_memory_is_forgotten(tmp_path, damage):
     path = old_file(tmp_path, "a", b"content")
     places.home().mkdir(parents=True, exist_ok=True)
@@ -128,3 +128,9 @@ def test_files_that_are_gone_are_forgotten(tmp_path):
     kept = old_file(tmp_path, "kept", b"2")
     digests.file_digest(kept)
     assert list(json.loads((places.home() / "digests.json").read_text())) == [str(kept)]
+
+
+def test_a_memory_that_cannot_be_written_costs_time_only(tmp_path, store):
+    (store / "digests.json").mkdir(parents=True)
+    path = old_file(tmp_path, "a", b"content")
+    assert digests.file_digest(path) == hashlib.sha256(b"content").hexdigest()

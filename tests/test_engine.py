@@ -33,8 +33,7 @@ Make = Callable[..., Engine]
 @pytest.fixture(params=[ChildProcess, InProcess])
 def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
     def with_toy(more: dict[str, str]) -> dict[str, str]:
-        known = children.environment(more)
-        return {**known, "PYTHONPATH": f"{known['PYTHONPATH']}:{Path(__file__).parent}"}
+        return {**children.environment(more), "PYTHONPATH": str(Path(__file__).parent)}
 
     monkeypatch.setattr(child_process, "environment", with_toy)
     engine: Make = request.param

@@ -167,3 +167,21 @@ def test_a_file_that_was_cut_short_is_seen_although_no_sizes_were_noted(
     assert sealed.load(kind, path) is None
     largest.unlink()
     assert sealed.load(kind, path) is None
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), -5])
+def test_a_time_that_is_none_makes_no_plan_of_it(old: Path, seconds: float) -> None:
+    path = the("fetch", old) / "record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "made": {**record["made"], "seconds": seconds}}))
+    assert sealed.read(path.parent) is None
+
+
+def test_a_package_that_is_no_longer_installed_is_said(old: Path) -> None:
+    path = the("fetch", old) / "record.json"
+    record = json.loads(path.read_text())
+    made = {**record["made"], "versions": {"gone-package": "1.0"}}
+    path.write_text(json.dumps({**record, "made": made}))
+    assert plan._older("fetch", path.parent) == [
+        "fetch was made with gone-package 1.0, installed is none"
+    ]

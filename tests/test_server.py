@@ -279,3 +279,13 @@ def test_stop_ends_every_server_of_ours(machine: Path, where: Address) -> None:
     assert len(server.ours()) == 2
     assert server.stop().count("is stopped") == 2
     assert not server.answers(where) and not server.answers(other)
+
+
+@pytest.mark.parametrize("text", ['{"pid": 1', "[" * 99999, '{"pid": "\\u0000"}', "[]", "{}"])
+def test_a_note_that_cannot_be_read_is_named_and_kept(machine: Path, text: str) -> None:
+    places.state_home().mkdir(parents=True)
+    note = places.state_home() / "server-11434.json"
+    note.write_text(text)
+    assert server.ours() == []
+    assert f"{note} cannot be read" in server.stop()
+    assert note.exists()

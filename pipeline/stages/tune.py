@@ -35,7 +35,7 @@ def expected(settings: Tune, inputs: Mapping[str, Any], before: Sequence[StageRe
     paces = (
         float(record.artifact.get("tokens_per_second", 0))
         for record in before
-        if record.artifact.get("steps", 0) >= ENOUGH_STEPS
+        if int(record.artifact.get("steps", 0)) >= ENOUGH_STEPS
     )
     guess = TOKENS_PER_SECOND * 135e6 / known(inputs["base"], "parameters")
     pace = next(filter(None, paces), guess)

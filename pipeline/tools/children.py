@@ -1,7 +1,7 @@
 """Child processes: they import nothing foreign, are told nothing secret, and die with us.
 
-    Popen([*PYTHON, "-m", "pipeline.worker"], env=environment())   it calls die_with_us() first
-    Popen(tied(["cmake", …]))                                      a foreign program
+    Popen(module("pipeline.worker"), env=environment())   it calls die_with_us() first
+    Popen(tied(["cmake", …]))                             a foreign program
 
 Standard library only: the set-up and `server` read it.
 """
@@ -47,13 +47,28 @@ QUIET = {  # for the libraries of a stage: nothing is fetched, nothing is sent, 
 }
 
 _PARENT = "SPECIALIST_PARENT"
+_PACKAGE = Path(__file__).resolve().parent.parent
+_START = (
+    "import importlib.util, runpy, sys; "
+    "spec = importlib.util.spec_from_file_location('pipeline', {package!r} + '/__init__.py'); "
+    "module = sys.modules['pipeline'] = importlib.util.module_from_spec(spec); "
+    "spec.loader.exec_module(module); "
+    "runpy.run_module({name!r}, run_name='__main__', alter_sys=True)"
+)
+
+
+def module(name: str, *arguments: str) -> list[str]:
+    """The command line that runs one of our modules, as `python -m` does.
+
+    It is of this very package, wherever another one lies, and nothing beside the package can be
+    imported: a `queue.py` there must not stand for Python's own.
+    """
+    return [*PYTHON, "-c", _START.format(package=str(_PACKAGE), name=name), *arguments]
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Of a Python child: what is allowed, what keeps libraries quiet, our own package, and more."""
-    project = str(Path(__file__).resolve().parent.parent.parent)
-    ours = {"PYTHONPATH": project, _PARENT: str(os.getpid())}
-    return {**allowed(STAGE), **QUIET, **ours, **(more or {})}
+    """Of a Python child: what is allowed, what keeps libraries quiet, and more."""
+    return {**allowed(STAGE), **QUIET, _PARENT: str(os.getpid()), **(more or {})}
 
 
 def allowed(names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from tempfile import TemporaryDirectory
 from pipeline import places
 from pipeline.errors import Missing, ToolFailed
 from pipeline.tools import outline
-from pipeline.tools.children import PYTHON, environment, tied
+from pipeline.tools.children import PYTHON, environment, module, tied
 
 
 def convert(source: Path, out: Path, *, outtype: str = "bf16", name: str = "") -> None:
@@ -44,8 +43,8 @@ def write_outline(source: Path, vocab: Path, out: Path, *, name: str) -> outline
     """
     _script()
     with _always_called_the_same(source) as folder:
-        job = ["-m", "pipeline.tools.outlining", str(folder), name, str(vocab), str(out)]
-        _run([*PYTHON, *job], source, out)
+        job = [str(folder), name, str(vocab), str(out)]
+        _run(module("pipeline.tools.outlining", *job), source, out)
     return outline.read(out)
 
 
@@ -76,6 +75,5 @@ def _run(command: Sequence[str], source: Path, out: Path) -> None:
 
 def _environment() -> dict[str, str]:
     """The converter's own gguf-py and modules always, nothing written beside its source."""
-    ours = environment()
-    path = os.pathsep.join([str(places.llama_cpp()), ours["PYTHONPATH"]])
-    return {**ours, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    own = {"PYTHONPATH": str(places.llama_cpp()), "PYTHONDONTWRITEBYTECODE": "1"}
+    return environment(own)

@@ -12,6 +12,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.tools.children import STAGE, allowed
+
 DRIVER = 580  # the least for CUDA 13, which torch 2.13 is built with (CUDA release notes)
 CAPABILITY = 7.5  # CUDA 13 has dropped what is older than Turing
 _WSL = Path("/usr/lib/wsl/lib")  # WSL2 has no /dev/nvidia*; Windows' driver puts its tools here
@@ -79,7 +81,9 @@ def _ask(smi: str) -> str:
     query = [smi, "-i", card(), "--query-gpu=name,driver_version,compute_cap"]
     query += ["--format=csv,noheader"]
     try:
-        run = subprocess.run(query, capture_output=True, text=True, timeout=30, check=False)
+        run = subprocess.run(
+            query, capture_output=True, text=True, timeout=30, check=False, env=allowed(STAGE)
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     first = run.stdout.partition("\n")[0]

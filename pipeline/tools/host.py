@@ -37,6 +37,11 @@ class Address:
         """`http://host:port`, no slash at the end."""
         return f"http://{self.netloc}"
 
+    def same(self, other: Address) -> bool:
+        """True if both may be one server; `localhost` may be any loopback address."""
+        hosts = {self.host, other.host}
+        return self.port == other.port and (len(hosts) == 1 or "localhost" in hosts)
+
 
 def address(environ: Mapping[str, str] = os.environ) -> Address:
     """The address that Ollama's own client would dial.

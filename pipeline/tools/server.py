@@ -170,8 +170,10 @@ def start(binary: Path, where: Address, environ: Mapping[str, str] = os.environ)
         )
     server = Server(process.pid, _started(process.pid), where.host, where.port)
     note = places.state_home() / f"server-{where.port}.json"
-    with open(note, "w", opener=private.opener) as out:  # before it answers: Ctrl-C may come
-        out.write(json.dumps(asdict(server)) + "\n")
+    beside = note.with_name(f".{note.name}.{os.getpid()}")  # whole or not at all
+    with open(beside, "w", opener=private.opener) as out:
+        out.write(json.dumps({"format": 1, **asdict(server)}) + "\n")
+    beside.replace(note)  # before it answers: Ctrl-C may come
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -190,7 +192,10 @@ def stop() -> str:
     """Stop every server that we started, and no other; a sentence about what was done."""
     stopped = [_stop(server) for server in ours()]
     for note in _notes():
-        note.unlink(missing_ok=True)
+        if _read(note):
+            note.unlink(missing_ok=True)
+        else:
+            stopped.append(f"{note} cannot be read: is an Ollama running that it tells of?")
     return " ".join(stopped) or "No Ollama of ours is running."
 
 
@@ -206,15 +211,19 @@ def _stop(server: Server) -> str:
 
 def ours() -> list[Server]:
     """The servers that we started and that still run; one for each port at most."""
-    found = []
-    for note in _notes():
-        try:
-            server = Server(**json.loads(note.read_text()))
-        except (OSError, ValueError, TypeError):
-            continue
-        if _runs(server):
-            found.append(server)
-    return found
+    return [server for note in _notes() if (server := _read(note)) and _runs(server)]
+
+
+def _read(note: Path) -> Server | None:
+    """What a note says; None if it cannot be read."""
+    try:
+        value = json.loads(note.read_text())
+        number, server = value.pop("format", 1), Server(**value)
+        if number != 1 or "\0" in str(server.pid):
+            return None
+        return Server(int(server.pid), str(server.started), str(server.host), int(server.port))
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def run_line(name: str, where: Address, environ: Mapping[str, str] = os.environ) -> str:
