@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 from textwrap import shorten
 
 from pipeline import modelfile
@@ -10,7 +11,7 @@ from pipeline.artifacts import Base, Dataset, Specialist
 from pipeline.engine import Engine
 from pipeline.errors import BadInput
 from pipeline.markers import marker
-from pipeline.parameters import check_answers
+from pipeline.parameters import check_answers, doubtful
 from pipeline.probes import forms
 from pipeline.reference import Report, resolve
 from pipeline.settings import settings
@@ -99,6 +100,7 @@ def context_length(spec: Spec, source: Source, base: Base, data: Dataset) -> int
     return modelfile.context_length(data.longest, base.context, asked)
 
 
+@lru_cache(maxsize=4)
 def longest_form(base: Base, system: str) -> int:
     """Tokens of the longest built-in form of the proof, with a few to answer."""
     from tokenizers import Tokenizer
@@ -120,7 +122,12 @@ def served_system(spec: Spec, source: Source, base: Base) -> str:
 
 
 def remarks(spec: Spec, source: Source) -> list[str]:
-    """What a user should know of the rows' system messages: what is trained and what is served."""
+    """What a user should know before anything is trained."""
+    return _system_messages(spec, source) + doubtful(spec.parameters)
+
+
+def _system_messages(spec: Spec, source: Source) -> list[str]:
+    """What is trained of the rows' system messages, and what is served."""
     known = source.statistics
     own = known.rows - known.without_system
     kinds = f"{known.systems} different ones" if known.systems > 1 else "one and the same"

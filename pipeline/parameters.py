@@ -122,6 +122,22 @@ def printed(value: Value) -> list[str]:
     return [quoted(value) if isinstance(value, str) else str(value)]
 
 
+SURE = {"repeat_penalty": (0.8, 1.24), "temperature": (0.0, 1.59), "frequency_penalty": (-1, 2)}
+"""From and to: what the proof was seen to pass with trained answers (DECISIONS.md)."""
+
+
+def doubtful(parameters: Mapping[str, Value]) -> list[str]:
+    """PARAMETERs that the proof, which can judge them only after training, may refuse."""
+    return [
+        f"PARAMETER {name} {value} may garble what is trained; if it does, the proof refuses it"
+        " after training (it does not train again)"
+        for name, value in parameters.items()
+        if name in SURE
+        and isinstance(value, int | float)
+        and not SURE[name][0] <= value <= SURE[name][1]
+    ]
+
+
 def context_length(longest: int, base_context: int, asked: int | None) -> int:
     """num_ctx in tokens: what the user asked for, else room for the longest row and an answer.
 

@@ -13,6 +13,7 @@ from pipeline import spec
 from pipeline.artifacts import Base
 from pipeline.chain import check, remarks, served_system
 from pipeline.errors import BadInput
+from pipeline.parameters import doubtful
 from pipeline.proof import conversations
 from pipeline.settings import Prepare
 from pipeline.source import Source, read_source
@@ -104,3 +105,19 @@ def test_rows_are_proven_with_the_shared_message_left_to_ollama(tmp_path: Path) 
 def test_a_marker_in_system_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"SYSTEM of the Modelfile spells <\|eot_id\|>"):
         check(wanted(tmp_path, "You sell soap.<|eot_id|>"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("repeat_penalty", 1.1, False),
+        ("repeat_penalty", 1.5, True),
+        ("repeat_penalty", 0.5, True),
+        ("temperature", 1.2, False),
+        ("temperature", 3, True),
+    ],
+)
+def test_parameters_that_the_proof_will_refuse_are_told_before_training(
+    name: str, value: float, told: bool
+) -> None:
+    assert bool(doubtful({name: value, "num_ctx": 4096})) == told
