@@ -17,6 +17,7 @@ from pipeline.reference import Report, resolve
 from pipeline.settings import settings
 from pipeline.source import Source
 from pipeline.spec import Spec
+from pipeline.stage import insist
 from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.template import render, trained_messages
 
@@ -56,6 +57,7 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     engine.check(lambda: check_parameters(spec, source, base, data))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
     gguf = engine.do(pack.STAGE, chosen.pack, base=base, adapter=adapter, data=data)
+    insist(base, data, adapter, gguf)
     return Specialist(
         name=spec.name,
         base=base,

@@ -130,6 +130,16 @@ class Unmade:
         raise NotMade(f"{self._stage} is not made yet, so it has no {name}")
 
 
+def insist(*artifacts: Any) -> None:
+    """A dry run ends here, unless all of these are made.
+
+    Raises:
+        NotMade: one is not.
+    """
+    for artifact in artifacts:
+        _ = artifact.path
+
+
 def known(value: Any, name: str, otherwise: Any = None) -> Any:
     """An attribute of a value; of what it will be made of, where it is not made yet."""
     if not isinstance(value, Unmade):

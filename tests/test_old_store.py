@@ -116,6 +116,25 @@ def test_the_plan_says_what_differs(
     assert made.steps[1].why == "version of the stage: 1 → 2"
 
 
+def test_a_plan_in_which_the_last_stage_alone_runs(
+    old: Path, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (plan, chain):
+        monkeypatch.setattr(module, "resolve", lambda *_: reference(old))
+    (tmp_path / "tiny.Modelfile").write_text("FROM ./tiny-random\nSYSTEM Be brief.\n")
+    ChildProcess().do(
+        prepare.STAGE,
+        Prepare(system="Be brief.", skip_long=False),
+        base=artifacts(old)[0],
+        data=source,
+    )
+    sets = ("tune.epochs=30", "tune.learning_rate=0.02")
+    made = plan.plan(read_spec("tiny", tmp_path, sets=sets), source, Store())
+    assert [step.state for step in made.steps] == ["ready", "ready", "ready", "runs"]
+    assert made.steps[3].why == "version of the stage: 2 → 3"
+    assert made.parts == {"train": 43, "validation": 3, "test": 2}
+
+
 def test_a_record_with_fewer_inputs_than_today_stops_no_plan(old: Path) -> None:
     """The first version of pack did not read the data."""
     base, data, adapter, gguf = artifacts(old)

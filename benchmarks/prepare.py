@@ -1,0 +1,124 @@
+"""Rows per second of `prepare`, beside `datasets` + `apply_chat_template` in the same call.
+
+    .venv/bin/python benchmarks/prepare.py                    # 10,000 short conversations
+    .venv/bin/python benchmarks/prepare.py --rows 100000 --order ours
+
+The reference reads the file, renders and tokenizes each conversation once, and writes nothing; it
+checks nothing either. Ours is the whole stage: it reads the file, checks every row, renders prompt
+and answer, compares the ids with llama.cpp's, splits the rows and writes them. Each side is a
+process of its own; its imports are not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+PROJECT = Path(__file__).parent.parent
+sys.path.insert(0, str(PROJECT))
+
+
+def main() -> None:
+    """Make the rows, let each side run, print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--order", default="ours,plain,plain,ours")
+    parser.add_argument("--side", choices=("ours", "plain"), help="run one in this process")
+    parser.add_argument("--folder", type=Path)
+    arguments = parser.parse_args()
+    if arguments.side:
+        return {"ours": ours, "plain": plain}[arguments.side](arguments.folder)
+
+    from pipeline.tools.children import QUIET
+
+    folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+    with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps({"messages": row}) + "\n" for row in rows(arguments.rows))
+    size = (folder / "rows.jsonl").stat().st_size / 1e6
+    print(f"{arguments.rows} rows, {size:.1f} MB, load {os.getloadavg()[0]:.1f}")
+    for side in arguments.order.split(","):
+        command = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
+        run = subprocess.run(
+            command, env={**os.environ, **QUIET}, check=True, capture_output=True, text=True
+        )
+        seconds, peak = json.loads(run.stdout.splitlines()[-1])
+        pace = arguments.rows / seconds
+        print(f"{side:<6} {pace:8.0f} rows/s  {seconds:7.2f} s  {peak / 1e9:5.2f} GB", flush=True)
+
+
+def rows(count: int) -> Iterator[list[dict[str, str]]]:
+    """Short conversations of the shipped data's words: a question of 12, an answer of 25."""
+    text = (PROJECT / "data/brand-voice.jsonl").read_text(encoding="utf-8")
+    talks = [json.loads(line)["messages"] for line in text.splitlines()]
+    words = [word for talk in talks for turn in talk for word in turn["content"].split()]
+    dice = random.Random(0)
+    for number in range(count):
+        asked = f"{number} {' '.join(dice.choices(words, k=12))}?"
+        answer = " ".join(dice.choices(words, k=25))
+        yield [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
+
+
+def base() -> object:
+    """The embedded base, out of the store."""
+    from pipeline.child_process import ChildProcess
+    from pipeline.reference import resolve
+    from pipeline.settings import Fetch
+    from pipeline.stages import fetch
+
+    reference = resolve("embedded:smollm2-135m-instruct", Path("/"))
+    return ChildProcess().do(fetch.STAGE, Fetch(), base=reference)
+
+
+def ours(folder: Path) -> None:
+    """The stage."""
+    from pipeline.settings import Prepare
+    from pipeline.source import read_source
+    from pipeline.stage import Where
+    from pipeline.stages import prepare
+    from pipeline.tools.cores import cores
+
+    known = base()
+    source = read_source(folder / "rows.jsonl")[0]
+    out = Path(tempfile.mkdtemp(dir=folder))
+    began = time.perf_counter()
+    prepare.run(
+        out, Prepare(system="", skip_long=False), known, source, where=Where(threads=cores())
+    )
+    told(began)
+
+
+def plain(folder: Path) -> None:
+    """What a training script does."""
+    from datasets import load_dataset
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(base().path), local_files_only=True)  # type: ignore[attr-defined]
+    cache = tempfile.mkdtemp(dir=folder)
+    began = time.perf_counter()
+    data = load_dataset(
+        "json", data_files=str(folder / "rows.jsonl"), cache_dir=cache, split="train"
+    )
+    count = 0
+    for row in data:
+        found = tokenizer.apply_chat_template(row["messages"], tokenize=True)
+        count += len(found["input_ids"] if hasattr(found, "keys") else found)
+    told(began)
+
+
+def told(began: float) -> None:
+    """Seconds and peak memory, for the process that asked."""
+    seconds = time.perf_counter() - began
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+
+
+if __name__ == "__main__":
+    main()
