@@ -93,10 +93,10 @@ def main() -> None:
     parser.add_argument("--neighbour", action="store_true", help="train and say nothing, for ever")
     arguments = parser.parse_args()
 
-    from pipeline.child_process import ChildProcess
-    from pipeline.engine import Watcher
+    from pipeline.run.child_process import ChildProcess
+    from pipeline.run.engine import Watcher
+    from pipeline.run.store import Store
     from pipeline.stages import tune
-    from pipeline.store import Store
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     steps = 10**4 if arguments.neighbour else arguments.steps * len(BESIDE) + 1
@@ -128,13 +128,13 @@ def table(segments: list[Segment], tokens: int) -> None:
 
 def one_row(folder: Path, steps: int) -> tuple[Any, Any, Any, int]:
     """Base, data of one middling row as often as needed, settings, tokens of a step."""
-    from pipeline import spec
-    from pipeline.artifacts import Dataset
-    from pipeline.child_process import ChildProcess
-    from pipeline.reference import resolve
-    from pipeline.settings import settings
-    from pipeline.source import read_source
+    from pipeline.bases.reference import resolve
+    from pipeline.intake.source import read_source
+    from pipeline.made.artifacts import Dataset
+    from pipeline.run.child_process import ChildProcess
+    from pipeline.spec import spec
     from pipeline.stages import fetch, prepare
+    from pipeline.stages.settings import settings
 
     asked = spec.read("brand-voice", PROJECT / "modelfiles", sets=("tune.epochs=1",))
     source, _ = read_source(PROJECT / "data/brand-voice.jsonl")

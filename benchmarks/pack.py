@@ -143,15 +143,16 @@ def side(name: str, folder: Path, quantization: str, profile: bool) -> None:
 
 def stream(folder: Path, out: Path, quantization: str, cold: bool, profile: bool) -> None:
     """Ours."""
+    from pipeline.stages.fetching import outlines
     from pipeline.stages.packing import stream as packing
     from pipeline.stages.packing.target import target
-    from pipeline.tools import converter, outline
+    from pipeline.tools import outline
 
     began = time.monotonic()
     known = folder
     if cold:
         known = out
-        converter.write_outline(folder / "base", out / "vocab.gguf", out / "o.json", name="x")
+        outlines.write_outline(folder / "base", out / "vocab.gguf", out / "o.json", name="x")
     outlined = outline.read(known / "o.json")
     chosen = target(outlined, known / "vocab.gguf", quantization, out)
     ready = time.monotonic()
@@ -171,7 +172,7 @@ def stream(folder: Path, out: Path, quantization: str, cold: bool, profile: bool
 
 def unsloth(folder: Path, out: Path, quantization: str) -> None:
     """Unsloth's exporter with the llama.cpp that is here: it looks in one folder for all parts."""
-    from pipeline import places
+    from pipeline.common import places
 
     tools = folder / "llama.cpp"
     if not tools.exists():
@@ -194,9 +195,8 @@ def generate(shape: str, folder: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    from pipeline import places
-    from pipeline.stages.fetching import gguf_tokenizer
-    from pipeline.tools import converter
+    from pipeline.common import places
+    from pipeline.stages.fetching import gguf_tokenizer, outlines
 
     width, inner, layers, heads, key_heads, vocabulary = SHAPES[shape]
     base = folder / "base"
@@ -264,7 +264,7 @@ def generate(shape: str, folder: Path) -> None:
         "target_modules": sorted({n.split(".")[-2] for n in shapes if n.endswith("_proj.weight")}),
     }
     (folder / "adapter/adapter_config.json").write_text(json.dumps(lora))
-    converter.write_outline(base, folder / "vocab.gguf", folder / "o.json", name="x")
+    outlines.write_outline(base, folder / "vocab.gguf", folder / "o.json", name="x")
     (folder / "ready").touch()
 
 

@@ -69,10 +69,10 @@ def rows(count: int) -> Iterator[list[dict[str, str]]]:
 
 def base() -> object:
     """The embedded base, out of the store."""
-    from pipeline.child_process import ChildProcess
-    from pipeline.reference import resolve
-    from pipeline.settings import Fetch
+    from pipeline.bases.reference import resolve
+    from pipeline.run.child_process import ChildProcess
     from pipeline.stages import fetch
+    from pipeline.stages.settings import Fetch
 
     reference = resolve("embedded:smollm2-135m-instruct", Path("/"))
     return ChildProcess().do(fetch.STAGE, Fetch(), base=reference)
@@ -80,10 +80,10 @@ def base() -> object:
 
 def ours(folder: Path) -> None:
     """The stage."""
-    from pipeline.settings import Prepare
-    from pipeline.source import read_source
-    from pipeline.stage import Where
+    from pipeline.intake.source import read_source
+    from pipeline.made.stage import Where
     from pipeline.stages import prepare
+    from pipeline.stages.settings import Prepare
     from pipeline.tools.cores import cores
 
     known = base()

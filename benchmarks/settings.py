@@ -32,8 +32,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 sys.path.insert(0, str(PROJECT))
 
-from pipeline.artifacts import Dataset  # noqa: E402 (the project need not be installed)
-from pipeline.values import canonical  # noqa: E402
+from pipeline.common.values import canonical  # noqa: E402
+from pipeline.made.artifacts import Dataset  # noqa: E402
 
 RATES = (2e-4, 5e-4, 1e-3, 2e-3)
 RANKS = (8, 16, 32)
@@ -50,12 +50,12 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="points at once, the cores shared")
     arguments = parser.parse_args()
 
-    from pipeline import spec
-    from pipeline.child_process import ChildProcess
-    from pipeline.reference import resolve
-    from pipeline.settings import settings
-    from pipeline.source import read_source
+    from pipeline.bases.reference import resolve
+    from pipeline.intake.source import read_source
+    from pipeline.run.child_process import ChildProcess
+    from pipeline.spec import spec
     from pipeline.stages import fetch, prepare, tune
+    from pipeline.stages.settings import settings
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     data = folder / "rows.jsonl"

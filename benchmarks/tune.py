@@ -56,13 +56,13 @@ def main() -> None:
     parser.add_argument("--order", default="ours,plain,plain,ours")
     arguments = parser.parse_args()
 
-    from pipeline import spec
-    from pipeline.child_process import ChildProcess
-    from pipeline.reference import resolve
-    from pipeline.settings import settings
-    from pipeline.source import read_source
+    from pipeline.bases.chat_template import trained_messages
+    from pipeline.bases.reference import resolve
+    from pipeline.intake.source import read_source
+    from pipeline.run.child_process import ChildProcess
+    from pipeline.spec import spec
     from pipeline.stages import fetch, prepare
-    from pipeline.template import trained_messages
+    from pipeline.stages.settings import settings
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
     data = folder / "rows.jsonl"
@@ -97,10 +97,10 @@ def main() -> None:
 
 def ours(out: Path, tune_settings: object, base: object, made: object) -> dict[str, float]:
     """The stage in a store of its own: nothing is found, everything is made."""
-    from pipeline.child_process import ChildProcess
+    from pipeline.common.values import read_json
+    from pipeline.run.child_process import ChildProcess
+    from pipeline.run.store import Store
     from pipeline.stages import tune
-    from pipeline.store import Store
-    from pipeline.values import read_json
 
     adapter = ChildProcess(Store(out)).do(tune.STAGE, tune_settings, base=base, data=made)  # type: ignore[arg-type]
     record = read_json(adapter.path / "record.json")

@@ -6,20 +6,20 @@ import unicodedata
 from functools import lru_cache
 from textwrap import shorten
 
-from pipeline import modelfile
-from pipeline.artifacts import Base, Dataset, Specialist
-from pipeline.engine import Engine
-from pipeline.errors import BadInput
-from pipeline.markers import marker
-from pipeline.parameters import check_answers, doubtful
-from pipeline.probes import forms
-from pipeline.reference import Report, resolve
-from pipeline.settings import settings
-from pipeline.source import Source
-from pipeline.spec import Spec
-from pipeline.stage import insist
+from pipeline.bases.chat_template import render, trained_messages
+from pipeline.bases.reference import Report, resolve
+from pipeline.common.errors import BadInput
+from pipeline.intake.markers import marker
+from pipeline.intake.source import Source
+from pipeline.made.artifacts import Base, Dataset, Specialist
+from pipeline.made.stage import insist
+from pipeline.release.prompt_forms import forms
+from pipeline.run.engine import Engine
+from pipeline.spec import modelfile
+from pipeline.spec.parameters import check_answers, doubtful
+from pipeline.spec.spec import Spec
 from pipeline.stages import fetch, pack, prepare, tune
-from pipeline.template import render, trained_messages
+from pipeline.stages.settings import settings
 
 
 def check(spec: Spec, report: Report = lambda progress: None) -> None:

@@ -9,18 +9,18 @@ from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline import sealed
-from pipeline.artifacts import Artifact, Dataset
+from pipeline.bases.reference import resolve
 from pipeline.chain import build, remarks
-from pipeline.engine import Engine, Job
-from pipeline.reference import resolve
-from pipeline.sealed import Key, StageRecord
-from pipeline.source import Source
-from pipeline.spec import Spec
-from pipeline.stage import NotMade, Stage, Unmade
+from pipeline.intake.source import Source
+from pipeline.made import sealed
+from pipeline.made.artifacts import Artifact, Dataset
+from pipeline.made.sealed import Key, StageRecord
+from pipeline.made.stage import NotMade, Stage, Unmade
+from pipeline.run.engine import Engine, Job
+from pipeline.run.store import Store
+from pipeline.spec.spec import Spec
 from pipeline.stages.prepare import STAGE as PREPARE
 from pipeline.stages.preparing.split import PARTS
-from pipeline.store import Store
 
 A = TypeVar("A", bound=Artifact)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tiny import tiny_base_directory
 
-from pipeline import places
-from pipeline.artifacts import Base
+from pipeline.common import places
+from pipeline.made.artifacts import Base
 
 # hypothesis would write a folder into the checkout
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{tempfile.gettempdir()}/hypothesis-{os.getuid()}"
@@ -42,10 +42,10 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_base(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Base:
     """The base that `fetch` makes of it, made once. Read it, never write to it."""
-    from pipeline.reference import resolve
-    from pipeline.settings import Fetch
-    from pipeline.stage import Where
+    from pipeline.bases.reference import resolve
+    from pipeline.made.stage import Where
     from pipeline.stages import fetch
+    from pipeline.stages.settings import Fetch
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPECIALIST_HOME", str(tmp_path_factory.mktemp("store")))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.engine import Engine, Job
-from pipeline.settings import Prepare
-from pipeline.stage import Stage, Where
+from pipeline.made.stage import Stage, Where
+from pipeline.run.engine import Engine, Job
+from pipeline.run.worker import perform
 from pipeline.stages import prepare
-from pipeline.worker import perform
+from pipeline.stages.settings import Prepare
 
 
 class InProcess(Engine):

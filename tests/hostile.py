@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.common.errors import PipelineError
 
 
 def two_lines(error: PipelineError) -> bool:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from pipeline.artifacts import Adapter, Base, Dataset, Gguf, Specialist
-from pipeline.template import render, trained_messages
+from pipeline.bases.chat_template import render, trained_messages
+from pipeline.common.values import Conversation
+from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf, Specialist
 from pipeline.tools import smallest
-from pipeline.values import Conversation
 
 ANSWER = [*(smallest.byte_id(character) for character in smallest.SAYS), smallest.END]
 

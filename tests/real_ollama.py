@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import places
+from pipeline.common import places
 from pipeline.tools.children import tied
 from pipeline.tools.host import Address
 

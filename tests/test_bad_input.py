@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny import tiny_base_directory
 
-from pipeline import cli, digests
+from pipeline.cli import commands as cli
+from pipeline.common import digests
 from pipeline.tools import server
 
 ROW = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Day"}]}'
@@ -88,5 +89,5 @@ def test_what_is_wrong_with_the_disk_is_no_trace(
     def broken(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code), "/the/store")
 
-    monkeypatch.setattr("pipeline.source.read_source", broken)
+    monkeypatch.setattr("pipeline.intake.source.read_source", broken)
     refused(make(), f"/the/store: {os.strerror(code)}")

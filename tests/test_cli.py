@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pipeline import cli
-from pipeline.errors import BadInput
+from pipeline.cli import commands as cli
+from pipeline.common.errors import BadInput
 
 GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Day"}]}'
 
@@ -113,7 +113,7 @@ def test_a_bug_keeps_its_trace(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
     def broken(*_: object, **__: object) -> None:
         raise KeyError("ours")
 
-    monkeypatch.setattr("pipeline.spec.read", broken)
+    monkeypatch.setattr("pipeline.spec.spec.read", broken)
     done = make()
     assert isinstance(done.exception, KeyError)
 
@@ -122,14 +122,14 @@ def test_ctrl_c_says_how_to_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.spec.read", stopped)
+    monkeypatch.setattr("pipeline.spec.spec.read", stopped)
     done = make()
     assert done.exit_code == 130
     assert "goes on where it was" in done.stderr
 
 
 def test_init_writes_what_make_reads_and_overwrites_nothing(folder: Path) -> None:
-    from pipeline import spec
+    from pipeline.spec import spec
 
     done = specialist("init", "helpdesk")
     assert done.exit_code == 0, done.output
@@ -152,7 +152,7 @@ def test_a_pipe_is_refused_and_not_waited_for(folder: Path) -> None:
 
 
 def test_a_base_said_to_init_is_the_one_that_make_finds(folder: Path) -> None:
-    from pipeline import spec
+    from pipeline.spec import spec
 
     (folder / "llama").mkdir()
     assert specialist("init", "helpdesk", "--base", "./llama").exit_code == 0
@@ -166,7 +166,7 @@ def test_list_of_nothing_says_how_to_make_one(folder: Path) -> None:
 
 
 def test_every_shipped_modelfile_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline import spec
+    from pipeline.spec import spec
 
     shipped = sorted((Path(__file__).parent.parent / "modelfiles").glob("*.Modelfile"))
     assert shipped

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from families import write_adapter
 
-from pipeline.artifacts import Base, Dataset
-from pipeline.errors import ToolFailed
+from pipeline.common.errors import ToolFailed
+from pipeline.made.artifacts import Base, Dataset
 from pipeline.stages.packing import comparison, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged

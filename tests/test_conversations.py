@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.conversations import read
-from pipeline.errors import BadInput
-from pipeline.source import read_source
+from pipeline.common.errors import BadInput
+from pipeline.intake.conversations import read
+from pipeline.intake.source import read_source
 
 GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Day"}]}'
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.child_process import ChildProcess
+from pipeline.run.child_process import ChildProcess
 from pipeline.tools.cores import cores
 
 
@@ -93,7 +93,7 @@ def test_a_path_outside_the_namespace_is_asked_at_the_root(tmp_path: Path) -> No
 
 
 def test_stages_use_as_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.child_process.cores", lambda: 3)
+    monkeypatch.setattr("pipeline.run.child_process.cores", lambda: 3)
     assert ChildProcess().threads == 3
     assert ChildProcess(threads=5).threads == 5
 

@@ -1,6 +1,6 @@
 """Which card is used, and which memory decides."""
 
-from pipeline.device import visible
+from pipeline.tools.device import visible
 
 
 def test_the_card_that_cuda_sees_is_the_one_whose_memory_was_asked() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import digests, places, values
+from pipeline.common import digests, places, values
 
 
 @pytest.fixture(autouse=True)

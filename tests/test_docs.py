@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline.fields import MEANS_NOTHING
+from pipeline.intake.fields import MEANS_NOTHING
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -13,17 +13,17 @@ import pytest
 import toy
 from engines import InProcess, prepared
 
-from pipeline import child_process
-from pipeline.artifacts import Base
-from pipeline.child_process import ChildProcess
-from pipeline.engine import Engine, Job, Watcher
-from pipeline.errors import BadInput
+from pipeline.common.errors import BadInput
+from pipeline.intake.source import Source, read_source
+from pipeline.made.artifacts import Base
+from pipeline.made.stage import NotMade, Stage
 from pipeline.plan import Dry
-from pipeline.settings import Prepare
-from pipeline.source import Source, read_source
-from pipeline.stage import NotMade, Stage
+from pipeline.run import child_process
+from pipeline.run.child_process import ChildProcess
+from pipeline.run.engine import Engine, Job, Watcher
+from pipeline.run.store import Store
 from pipeline.stages import prepare
-from pipeline.store import Store
+from pipeline.stages.settings import Prepare
 from pipeline.tools import children
 
 PLAIN = Prepare(system="", skip_long=False)

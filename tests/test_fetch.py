@@ -18,12 +18,14 @@ import numpy as np
 import pytest
 from tiny import tiny_base_directory
 
-from pipeline import own_template, places
-from pipeline.artifacts import Base
-from pipeline.errors import BadInput, ToolFailed
-from pipeline.reference import resolve
-from pipeline.settings import Fetch
-from pipeline.stage import Progress, Where
+from pipeline.bases import own_template
+from pipeline.bases.chat_template import render
+from pipeline.bases.reference import resolve
+from pipeline.common import places
+from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.common.progress import Progress
+from pipeline.made.artifacts import Base
+from pipeline.made.stage import Where
 from pipeline.stages import fetch
 from pipeline.stages.fetching import (
     agree,
@@ -31,11 +33,13 @@ from pipeline.stages.fetching import (
     directory,
     gguf_tokenizer,
     gguf_weights,
+    outlines,
     vocabulary,
 )
 from pipeline.stages.fetching.frozen import FOLD, MENTIONED, TALKS, freeze
-from pipeline.template import render, render_text
+from pipeline.stages.settings import Fetch
 from pipeline.tools import converter, llamacpp, outline
+from pipeline.tools.jinja import render_text
 from pipeline.tools.outline import Outline, Tensor
 
 CHATML = (
@@ -171,7 +175,7 @@ def test_a_shard_is_never_in_memory_as_a_whole(tmp_path):
     os.truncate(source, 8 + len(text) + 10 * tensor)  # 160 MiB of zeros
     job = (
         "import resource, sys, torch; from pathlib import Path\n"
-        "from pipeline.stage import Where; from pipeline.stages.fetching import directory\n"
+        "from pipeline.made.stage import Where; from pipeline.stages.fetching import directory\n"
         "source = Path(sys.argv[1]); peak = lambda: resource.getrusage(0).ru_maxrss >> 10\n"
         "before = peak()\n"
         "directory._write_weights(source, source.with_name('out.safetensors'), Where())\n"
@@ -599,7 +603,7 @@ def test_linear_position_scaling_goes_through(tiny_base, tmp_path):
 def test_the_converter_writes_the_same_bytes_whatever_the_folder_is_called(tiny_base, tmp_path):
     folder = Path(shutil.copytree(tiny_base.path, tmp_path / "Another-7B-name-v2"))
     vocab, outline = tmp_path / "vocab.gguf", tmp_path / "outline.json"
-    converter.write_outline(folder, vocab, outline, name=tiny_base.name)
+    outlines.write_outline(folder, vocab, outline, name=tiny_base.name)
     assert vocab.read_bytes() == tiny_base.vocab.read_bytes()
     assert outline.read_bytes() == tiny_base.outline.read_bytes()
 

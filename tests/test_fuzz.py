@@ -19,10 +19,10 @@ from hostile import safetensors, text, two_lines, u32, u64
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from pipeline import checkpoint, known_keys
-from pipeline.errors import BadInput, ToolFailed
-from pipeline.foreign import read_object
-from pipeline.stage import Where
+from pipeline.bases import checkpoint, known_keys
+from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.common.foreign import read_object
+from pipeline.made.stage import Where
 from pipeline.stages.fetching import directory
 from pipeline.tools.gguf_header import Entry, header, uint32
 from pipeline.tools.gguf_layout import layout

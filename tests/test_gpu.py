@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import device
-from pipeline.errors import Missing
-from pipeline.tools import gpu
+from pipeline.common.errors import Missing
+from pipeline.tools import device, gpu
 
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {}  Release Build\nGCC version: 12"
 CLOSED = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  {}  Thu Feb  1 00:00:00 UTC 2024\n"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.errors import BadInput
+from pipeline.common.errors import BadInput
 from pipeline.tools.host import Address, address
 
 

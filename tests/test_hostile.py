@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from hostile import gguf, info, key, safetensors, text, two_lines, u32, u64
 
-from pipeline import checkpoint, known_keys
-from pipeline.errors import BadInput, ToolFailed
-from pipeline.foreign import LONGEST, shown
-from pipeline.stage import Where
+from pipeline.bases import checkpoint, known_keys
+from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.common.foreign import LONGEST, shown
+from pipeline.made.stage import Where
 from pipeline.stages.fetching import directory
 from pipeline.tools.gguf_header import uint32
 from pipeline.tools.gguf_layout import layout
@@ -362,7 +362,7 @@ def test_a_known_key_with_another_kind_of_value_is_refused(tmp_path, name, value
 
 def test_an_index_that_is_not_used_is_not_copied(base, tmp_path):
     """The converter would look for the files that it names."""
-    from pipeline.reference import resolve
+    from pipeline.bases.reference import resolve
 
     (base / checkpoint.INDEX).write_text('{"weight_map": {"a": "model-00001-of-2.safetensors"}}')
     (tmp_path / "out").mkdir()
@@ -375,7 +375,7 @@ def test_an_index_that_is_not_used_is_not_copied(base, tmp_path):
     [b"", b"{}", b"[]", b"\xff", DEEP.encode(), b'{"model": {"type": "BPE", "vocab": 5}}'],
 )
 def test_a_tokenizer_that_is_none_is_refused_before_anything_is_made(base, tmp_path, content):
-    from pipeline.reference import resolve
+    from pipeline.bases.reference import resolve
 
     (base / "tokenizer.json").write_bytes(content)
     (tmp_path / "out").mkdir()

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import places
-from pipeline.errors import Missing
+from pipeline.common import places
+from pipeline.common.errors import Missing
 from pipeline.stages.packing import compiling, kernels
 from pipeline.tools import ggml
 

@@ -9,59 +9,12 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "pipeline"
 
-# Higher layers may import lower ones, and a layer's own modules each other.
-LAYERS = {
-    "cli": 5,
-    "view": 5,
-    "chain": 4,
-    "plan": 4,
-    "store": 3,
-    "engine": 3,
-    "child_process": 3,
-    "worker": 3,
-    "release": 3,
-    "released": 3,
-    "proof": 3,
-    "promise": 3,
-    "lease": 3,
-    "promotion": 3,
-    "candidate": 3,
-    "probes": 3,
-    "stored": 3,
-    "stages": 2,
-    "stage": 1,
-    "spec": 1,
-    "settings": 1,
-    "conversations": 0,
-    "fields": 0,
-    "turns": 0,
-    "shapes": 0,
-    "markers": 0,
-    "lines": 0,
-    "source": 1,
-    "reference": 1,
-    "checkpoint": 1,
-    "own_template": 1,
-    "architecture": 1,
-    "known_keys": 1,
-    "digests": 1,
-    "device": 1,
-    "artifacts": 1,
-    "records": 1,
-    "sealed": 1,
-    "modelfile": 1,
-    "grammar": 1,
-    "parameters": 1,
-    "names": 1,
-    "template": 1,
-    "tools": 1,
-    "setup": 1,
-    "errors": 0,
-    "values": 0,
-    "foreign": 0,
-    "places": 0,
-    "private": 0,
-}
+# From the ground up: a room imports from itself and from those before it, however that is written.
+ROOMS = (
+    *("common", "tools", "made", "spec", "intake", "bases"),
+    *("stages", "run", "release", "chain", "plan", "cli"),
+)
+BESIDE = {"setup": {"common", "tools", "intake"}}  # runs before anything is installed
 HEAVY = {
     *("torch", "transformers", "unsloth", "trl", "peft", "llama_cpp", "gguf", "pyarrow", "numpy"),
     *("numba", "llvmlite"),
@@ -74,33 +27,75 @@ def modules() -> list[Path]:
     return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 
-def layer_of(dotted: str) -> int:
-    parts = dotted.split(".")
-    return LAYERS[parts[1]]
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imports(path: Path) -> list[str]:
-    """Dotted names of every import in a file, nested ones too."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(text: str, dotted: str) -> set[str]:
+    """Dotted names of all that a module imports: nested, relative, by importlib, in a child.
+
+    Args:
+        dotted: the module's own name, which relative imports start from.
+    """
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            parts = dotted.split(".")[: -node.level] if node.level else []
+            module = ".".join([*parts, *filter(None, [node.module])])
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and node.args:
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+            called = called or (node.func.id if isinstance(node.func, ast.Name) else "")
+            if called in ("import_module", "__import__", "module", "run_module"):
+                first = node.args[0]
+                found |= {str(first.value)} if isinstance(first, ast.Constant) else set()
     return found
+
+
+def forbidden(text: str, dotted: str) -> list[str]:
+    """Imports that lead up, or into the set-up."""
+    own = dotted.split(".")[1]
+    allowed = BESIDE[own] | {own} if own in BESIDE else set(ROOMS[: ROOMS.index(own) + 1])
+    names = {name for name in imports(text, dotted) if name.startswith("pipeline.")}
+    names -= {"pipeline.__version__"}
+    return sorted(name for name in names if name.split(".")[1] not in allowed)
+
+
+def dotted_name(path: Path) -> str:
+    return "pipeline." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_down_only(path: Path) -> None:
-    own = layer_of("pipeline." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts))
-    for name in imports(path):
-        if name.startswith("pipeline.") and name != "pipeline.__version__":
-            assert layer_of(name) <= own, f"{path.name} imports {name}"
+    assert forbidden(path.read_text(), dotted_name(path)) == []
 
 
-def test_every_module_has_a_layer() -> None:
-    names = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in modules()}
-    assert names == set(LAYERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "from pipeline.release import publish",
+        "import pipeline.cli.view",
+        "def f():\n    from pipeline import chain",
+        "from ..release.proof import prove",
+        "from .. import release",
+        "import importlib\nimportlib.import_module('pipeline.release.proof')",
+        "Popen(children.module('pipeline.run.worker'))",
+        "from pipeline.setup import run",
+    ],
+)
+def test_it_sees_every_way_up(text: str) -> None:
+    assert forbidden(text, "pipeline.stages.tune")
+    assert not forbidden(
+        "from .packing import tree\nfrom ..tools import gpu", "pipeline.stages.tune"
+    )
+
+
+def test_every_room_has_a_place_and_says_what_is_in_it() -> None:
+    assert {room_of(path) for path in modules()} == {*ROOMS, *BESIDE}
+    for room in (path for path in PACKAGE.iterdir() if (path / "__init__.py").exists()):
+        assert ast.get_docstring(ast.parse((room / "__init__.py").read_text())), room
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -120,14 +115,15 @@ def test_heavy_libraries_are_imported_where_they_are_used(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_what_is_compiled_is_imported_by_nothing_else(path: Path) -> None:
     if not path.name.startswith(COMPILED):
-        names = {name.rpartition("packing.")[2] for name in imports(path) if "packing." in name}
+        found = imports(path.read_text(), dotted_name(path))
+        names = {name.rpartition("packing.")[2] for name in found if "packing." in name}
         assert [name for name in names if name.startswith(COMPILED)] == []
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["make", "--help"], ["list"]])
 def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
     job = (
-        "import sys; from pipeline.cli import main\n"
+        "import sys; from pipeline.cli.commands import main\n"
         "try: main(sys.argv[1:])\n"
         "except SystemExit: pass\n"
         f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"

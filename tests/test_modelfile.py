@@ -6,17 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import BadInput
-from pipeline.modelfile import (
-    Modelfile,
-    context_length,
-    lossy,
-    parse,
-    read,
-    render,
-    starter,
-)
-from pipeline.parameters import check_answers
+from pipeline.common.errors import BadInput
+from pipeline.spec.modelfile import Modelfile, context_length, lossy, parse, read, render, starter
+from pipeline.spec.parameters import check_answers
 
 SHIPPED = '''\
 # A comment, and a blank line.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import BadInput
-from pipeline.names import check_differs, check_name, same
+from pipeline.common.errors import BadInput
+from pipeline.common.names import check_differs, check_name, same
 
 
 @pytest.mark.parametrize("name", ["brand-voice", "_x", "Qwen2.5_ours", "a" * 80, "7b"])

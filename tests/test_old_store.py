@@ -13,16 +13,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from pipeline import chain, cli, places, plan, released, sealed
-from pipeline.artifacts import Adapter, Base, Dataset, Gguf, Specialist
-from pipeline.child_process import ChildProcess
-from pipeline.reference import Reference
-from pipeline.settings import Fetch, Pack, Prepare, Tune
-from pipeline.source import Source, read_source
-from pipeline.spec import read as read_spec
+from pipeline import chain, plan
+from pipeline.bases.reference import Reference
+from pipeline.cli import commands as cli
+from pipeline.common import places
+from pipeline.common.values import digest_of
+from pipeline.intake.source import Source, read_source
+from pipeline.made import sealed
+from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf, Specialist
+from pipeline.release import released
+from pipeline.run.child_process import ChildProcess
+from pipeline.run.store import Store
+from pipeline.spec.spec import read as read_spec
 from pipeline.stages import fetch, pack, prepare, tune
-from pipeline.store import Store
-from pipeline.values import digest_of
+from pipeline.stages.settings import Fetch, Pack, Prepare, Tune
 
 GOLDEN = Path(__file__).parent / "golden/old-store"
 KINDS = {"fetch": Base, "prepare": Dataset, "tune": Adapter, "pack": Gguf}

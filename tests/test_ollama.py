@@ -14,9 +14,10 @@ import httpx
 import pytest
 import real_ollama
 
-from pipeline import places
-from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
-from pipeline.stage import Progress
+from pipeline.common import places
+from pipeline.common.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.common.progress import Progress
+from pipeline.common.values import Conversation, digest_of_file
 from pipeline.tools import smallest
 from pipeline.tools.capable import NAME as TRIAL
 from pipeline.tools.capable import capable
@@ -24,7 +25,6 @@ from pipeline.tools.fake_ollama import FAULTS, FakeOllama
 from pipeline.tools.host import Address
 from pipeline.tools.ollama import Ollama
 from pipeline.tools.wire import door
-from pipeline.values import Conversation, digest_of_file
 
 HELLO: Conversation = [{"role": "user", "content": 'Say "hi" 🦊\r\n '}]
 PROMPT = '<|turn|>user\nSay "hi" 🦊\r\n <|end|>\n<|turn|>assistant\n'

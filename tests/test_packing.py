@@ -13,9 +13,9 @@ import pytest
 from families import write_adapter
 from safetensors.numpy import load_file, save_file
 
-from pipeline.artifacts import Base
-from pipeline.errors import BadInput, ToolFailed
-from pipeline.stage import Progress
+from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.common.progress import Progress
+from pipeline.made.artifacts import Base
 from pipeline.stages import pack
 from pipeline.stages.packing import arithmetic, kernels, stream
 from pipeline.stages.packing.adapter import opened_adapter
@@ -312,20 +312,20 @@ def test_the_update_is_summed_in_float32_over_the_rank_in_order():
 
 
 def numbered(*shape: int) -> Any:
-    from pipeline.tools.outlining import _numbered
+    from pipeline.stages.fetching.outlining import _numbered
 
     return _numbered(shape)()
 
 
 def explained(result: Any, *shape: int) -> tuple[tuple[int, ...], float] | None:
-    from pipeline.tools.outlining import _rows
+    from pipeline.stages.fetching.outlining import _rows
 
     return _rows(result, shape)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (8192,), (8192, 2048), (28672, 8192)])
 def test_no_two_tensors_of_a_shape_hold_the_same(shape: tuple[int, ...]) -> None:
-    from pipeline.tools.outlining import _marks, _numbered, _rows
+    from pipeline.stages.fetching.outlining import _marks, _numbered, _rows
 
     count = 160  # gate and up of the 80 layers of a model of 70 billion weights
     marks = _marks({f"{i}": shape for i in range(count)})

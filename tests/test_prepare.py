@@ -5,17 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Base, Dataset
-from pipeline.errors import BadInput, BadRows
-from pipeline.settings import Prepare
-from pipeline.source import read_source
-from pipeline.stage import Where
+from pipeline.bases.chat_template import render, trained_messages
+from pipeline.common.errors import BadInput, BadRows
+from pipeline.common.values import Conversation
+from pipeline.intake.source import read_source
+from pipeline.made.artifacts import Base, Dataset
+from pipeline.made.stage import Where
 from pipeline.stages import prepare
 from pipeline.stages.preparing.segmenter import UNTRAINED
 from pipeline.stages.preparing.split import PARTS, Split
-from pipeline.template import render, trained_messages
+from pipeline.stages.settings import Prepare
 from pipeline.tools import llamacpp
-from pipeline.values import Conversation
 
 
 def ask(*turns: str) -> Conversation:

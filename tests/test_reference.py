@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import places, reference
-from pipeline.errors import BadInput, Missing
-from pipeline.reference import resolve
+from pipeline.bases import reference
+from pipeline.bases.reference import resolve
+from pipeline.common import places
+from pipeline.common.errors import BadInput, Missing
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ def test_a_changed_weight_is_another_base(base):
 
 def test_a_base_seen_before_is_found_in_a_moment_without_heavy_imports(tiny_directory):
     code = (
-        "import sys, time; from pathlib import Path; from pipeline.reference import resolve\n"
+        "import sys, time; from pathlib import Path; from pipeline.bases.reference import resolve\n"
         f"resolve({str(tiny_directory)!r}, Path('/')); start = time.perf_counter()\n"
         f"resolve({str(tiny_directory)!r}, Path('/')); print(time.perf_counter() - start)\n"
         "print(sorted({'torch', 'gguf', 'transformers', 'numpy', 'llama_cpp'} & set(sys.modules)))"

@@ -21,23 +21,40 @@ import real_ollama
 from click.testing import CliRunner
 from made import specialist
 
-from pipeline import cli, modelfile, places, promise, promotion, released
-from pipeline import proof as proof_module
-from pipeline import release as releasing
-from pipeline.artifacts import Specialist
-from pipeline.errors import BadInput, Missing, PipelineError, ProofFailed, ToolFailed, Unreadable
-from pipeline.probes import forms
-from pipeline.proof import CONVERSATIONS, conversations
-from pipeline.release import already_released, check_name_is_ours, nothing_to_do, release, settle
-from pipeline.released import Record
-from pipeline.stage import Progress, Where
-from pipeline.stored import same_file
+from pipeline.cli import commands as cli
+from pipeline.common import places
+from pipeline.common.errors import (
+    BadInput,
+    Missing,
+    PipelineError,
+    ProofFailed,
+    ToolFailed,
+    Unreadable,
+)
+from pipeline.common.progress import Progress
+from pipeline.common.values import digest_of_file
+from pipeline.made.artifacts import Specialist
+from pipeline.made.stage import Where
+from pipeline.release import promise, promotion, released
+from pipeline.release import proof as proof_module
+from pipeline.release import publish as releasing
+from pipeline.release.prompt_forms import forms
+from pipeline.release.proof import CONVERSATIONS, conversations
+from pipeline.release.publish import (
+    already_released,
+    check_name_is_ours,
+    nothing_to_do,
+    release,
+    settle,
+)
+from pipeline.release.released import Record
+from pipeline.release.stored_file import same_file
+from pipeline.spec import modelfile
 from pipeline.tools import llamacpp, smallest
 from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.gguf_layout import layout
 from pipeline.tools.host import Address
 from pipeline.tools.ollama import Ollama, Reply
-from pipeline.values import digest_of_file
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from pipeline import places
-from pipeline.conversations import read
-from pipeline.errors import SHOWN, BadInput, BadRows
-from pipeline.fields import MEANS_NOTHING, REFUSED
-from pipeline.markers import marker
-from pipeline.source import read_source
-from pipeline.template import render_text
-from pipeline.values import Conversation
+from pipeline.common import places
+from pipeline.common.errors import SHOWN, BadInput, BadRows
+from pipeline.common.values import Conversation
+from pipeline.intake.conversations import read
+from pipeline.intake.fields import MEANS_NOTHING, REFUSED
+from pipeline.intake.markers import marker
+from pipeline.intake.source import read_source
+from pipeline.tools.jinja import render_text
 
 USER = {"role": "user", "content": "Open number four."}
 ANSWER = {"role": "assistant", "content": "Opening gate four."}

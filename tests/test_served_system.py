@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 from made import specialist
 
-from pipeline import spec
-from pipeline.artifacts import Base
 from pipeline.chain import check, remarks, served_system
-from pipeline.errors import BadInput
-from pipeline.parameters import doubtful
-from pipeline.proof import conversations
-from pipeline.settings import Prepare
-from pipeline.source import Source, read_source
-from pipeline.stage import Where
+from pipeline.common.errors import BadInput
+from pipeline.intake.source import Source, read_source
+from pipeline.made.artifacts import Base
+from pipeline.made.stage import Where
+from pipeline.release.proof import conversations
+from pipeline.spec import spec
+from pipeline.spec.parameters import doubtful
 from pipeline.stages import prepare
+from pipeline.stages.settings import Prepare
 from pipeline.tools import smallest
 
 CLERK = "You are the clerk of Birch & Sons."

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from pipeline import places
-from pipeline.errors import Missing, ToolFailed
+from pipeline.common import places
+from pipeline.common.errors import Missing, ToolFailed
 from pipeline.tools import server
 from pipeline.tools.host import Address
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import spec
-from pipeline.errors import BadInput
-from pipeline.reference import Reference
-from pipeline.settings import settings
-from pipeline.source import Statistics
+from pipeline.bases.reference import Reference
+from pipeline.common.errors import BadInput
+from pipeline.intake.source import Statistics
+from pipeline.spec import spec
+from pipeline.stages.settings import settings
 
 
 def base(parameters: int) -> Reference:

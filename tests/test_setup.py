@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import places
-from pipeline.errors import BadInput, Missing, ToolFailed
+from pipeline.common import places
+from pipeline.common.errors import BadInput, Missing, ToolFailed
 from pipeline.setup import llama, needs, packages, run, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work

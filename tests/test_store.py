@@ -13,15 +13,15 @@ import hostile
 import pytest
 from engines import prepared
 
-from pipeline import child_process
-from pipeline.artifacts import Base, Dataset
-from pipeline.child_process import ChildProcess
-from pipeline.engine import Watcher
-from pipeline.errors import BadInput, OtherFormat, ToolFailed
-from pipeline.settings import Prepare
-from pipeline.source import Source, read_source
+from pipeline.common.errors import BadInput, OtherFormat, ToolFailed
+from pipeline.intake.source import Source, read_source
+from pipeline.made.artifacts import Base, Dataset
+from pipeline.run import child_process
+from pipeline.run.child_process import ChildProcess
+from pipeline.run.engine import Watcher
+from pipeline.run.store import Store
 from pipeline.stages import prepare
-from pipeline.store import Store
+from pipeline.stages.settings import Prepare
 from pipeline.tools import children
 from pipeline.tools.children import OLLAMA, allowed, environment
 
@@ -106,10 +106,10 @@ def test_a_half_made_directory_is_not_taken_for_a_whole_one(
 def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base) -> None:
     many = written(tmp_path / "many.jsonl", 20_000)
     job = (
-        "import sys; from pipeline.store import Store; from pipeline.stages import prepare;"
-        "from pipeline.child_process import ChildProcess;"
-        "from pipeline.settings import Prepare; from pipeline.artifacts import Base;"
-        "from pipeline.source import Source; from pathlib import Path;"
+        "import sys; from pipeline.run.store import Store; from pipeline.stages import prepare;"
+        "from pipeline.run.child_process import ChildProcess;"
+        "from pipeline.stages.settings import Prepare; from pipeline.made.artifacts import Base;"
+        "from pipeline.intake.source import Source; from pathlib import Path;"
         "ChildProcess(Store(Path(sys.argv[1]))).do(prepare.STAGE,"
         "Prepare(system='', skip_long=False), base=Base.model_validate_json(sys.argv[2]),"
         "data=Source.model_validate_json(sys.argv[3]))"
@@ -166,7 +166,7 @@ def test_a_run_that_was_killed_keeps_nothing_from_sweep(
 ) -> None:
     found = at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     job = (
-        "import sys, time; from pipeline.lease import Lease; from pathlib import Path;"
+        "import sys, time; from pipeline.run.lease import Lease; from pathlib import Path;"
         "lease = Lease(Path(sys.argv[1])); lease.add(sys.argv[2]); print('held'); time.sleep(60)"
     )
     leases = tmp_path / "leases"

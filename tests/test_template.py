@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from tiny import TEMPLATE, tiny_base_directory
 
-from pipeline import own_template, places, template
-from pipeline.errors import BadInput
-from pipeline.reference import resolve
-from pipeline.settings import Fetch
+from pipeline.bases import own_template
+from pipeline.bases.reference import resolve
+from pipeline.common import places
+from pipeline.common.errors import BadInput
 from pipeline.stages import fetch
 from pipeline.stages.fetching.frozen import ANSWERED, PLAIN, TALKS, freeze
-from pipeline.template import render_text
+from pipeline.stages.settings import Fetch
+from pipeline.tools import jinja as template
+from pipeline.tools.jinja import render_text
 
 ASKED: Any = [{"role": "user", "content": "How tall is the tower?"}]
 STRICT = (

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import ToolFailed
-from pipeline.settings import Tune
-from pipeline.stage import Where
+from pipeline.common.errors import ToolFailed
+from pipeline.made.stage import Where
 from pipeline.stages import tune
+from pipeline.stages.settings import Tune
 from pipeline.stages.tuning import batches, neighbours
 from pipeline.stages.tuning.callbacks import OVERFLOWS, stop_at_nan
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pipeline import view
-from pipeline.stage import Progress
+from pipeline.cli import view
+from pipeline.common.progress import Progress
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.artifacts import Artifact, Dataset
-from pipeline.settings import Settings
-from pipeline.stage import Stage, Where
+from pipeline.made.artifacts import Artifact, Dataset
+from pipeline.made.stage import Stage, Where
+from pipeline.stages.settings import Settings
 
 
 class Count(Settings):

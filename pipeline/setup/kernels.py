@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pipeline import places
+from pipeline.common import places
 from pipeline.setup.packages import REQUIREMENTS, ROOT, VENV
 from pipeline.setup.step import Step, Work
 

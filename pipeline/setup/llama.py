@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipeline import places
+from pipeline.common import places
 from pipeline.setup import needs
 from pipeline.setup.packages import VENV, environ
 from pipeline.setup.step import CORES, Step, Work

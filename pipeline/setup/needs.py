@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from pipeline import places
-from pipeline.errors import Missing
+from pipeline.common import places
+from pipeline.common.errors import Missing
 from pipeline.setup.step import Step
 from pipeline.tools import gpu as nvidia
 from pipeline.tools import server

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from pipeline import places
+from pipeline.common import places
 from pipeline.setup import needs
 from pipeline.setup.packages import VENV
 from pipeline.setup.step import CORES, Step, Work

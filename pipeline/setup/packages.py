@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline import places
+from pipeline.common import places
 from pipeline.setup import needs
 from pipeline.setup.step import Step, Work
 

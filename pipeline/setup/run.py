@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline import conversations, places
-from pipeline.errors import BadInput, PipelineError
-from pipeline.names import check_name
+from pipeline.common import places
+from pipeline.common.errors import BadInput, PipelineError
+from pipeline.common.names import check_name
+from pipeline.intake import conversations
 from pipeline.setup import kernels, llama, needs, ollama, packages, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work

@@ -6,7 +6,7 @@ import shutil
 import zipfile
 from pathlib import Path
 
-from pipeline import places
+from pipeline.common import places
 from pipeline.setup.packages import VENV, environ
 from pipeline.setup.step import Step, Work
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import places
-from pipeline.errors import ToolFailed
+from pipeline.common import places
+from pipeline.common.errors import ToolFailed
 from pipeline.setup.progress import Progress
 from pipeline.tools.children import tied
 from pipeline.tools.cores import cores

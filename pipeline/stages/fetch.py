@@ -9,14 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline import checkpoint
-from pipeline.artifacts import Base
-from pipeline.errors import BadInput
-from pipeline.reference import Reference
-from pipeline.settings import Fetch
-from pipeline.stage import Progress, Stage, Where, like_before
+from pipeline.bases import checkpoint
+from pipeline.bases.reference import Reference
+from pipeline.common.errors import BadInput
+from pipeline.common.progress import Progress
+from pipeline.made.artifacts import Base
+from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.fetching import directory, embedded, vocabulary
 from pipeline.stages.fetching.frozen import freeze
+from pipeline.stages.settings import Fetch
 from pipeline.tools import llamacpp
 
 STAGE = Stage(

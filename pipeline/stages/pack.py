@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline.artifacts import Adapter, Base, Dataset, Gguf
-from pipeline.errors import BadInput, ToolFailed
-from pipeline.settings import Pack
-from pipeline.stage import Progress, Stage, Where, like_before
+from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.common.progress import Progress
+from pipeline.common.values import whole
+from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf
+from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.packing import arithmetic, comparison, kernels, reference, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.target import Target, between, target
 from pipeline.stages.packing.weights import opened
+from pipeline.stages.settings import Pack
 from pipeline.tools import llamacpp, outline
-from pipeline.values import whole
 
 STAGE = Stage(
     "pack",

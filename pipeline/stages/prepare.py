@@ -13,19 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Base, Dataset
-from pipeline.conversations import Row
-from pipeline.errors import BadInput, BadRows, PipelineError
-from pipeline.settings import Prepare
-from pipeline.source import Source, read_source
-from pipeline.stage import Progress, Stage, Where, like_before
+from pipeline.bases.chat_template import trained_messages
+from pipeline.common.errors import BadInput, BadRows, PipelineError
+from pipeline.common.progress import Progress
+from pipeline.common.values import Conversation, canonical, digest_of
+from pipeline.intake.conversations import Row
+from pipeline.intake.source import Source, read_source
+from pipeline.made.artifacts import Base, Dataset
+from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.preparing import telling
 from pipeline.stages.preparing.control import forbidden
 from pipeline.stages.preparing.segmenter import UNTRAINED as UNTRAINED
 from pipeline.stages.preparing.segmenter import Segmenter, Sequence
 from pipeline.stages.preparing.split import PARTS, Split
-from pipeline.template import trained_messages
-from pipeline.values import Conversation, canonical, digest_of
+from pipeline.stages.settings import Prepare
 
 STAGE = Stage(
     "prepare",

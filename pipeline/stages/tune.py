@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Adapter, Base, Dataset
-from pipeline.errors import Missing, ToolFailed
-from pipeline.sealed import StageRecord
-from pipeline.settings import CHARACTERS_PER_TOKEN, Tune
-from pipeline.stage import Stage, Where, known
+from pipeline.common.errors import Missing, ToolFailed
+from pipeline.made.artifacts import Adapter, Base, Dataset
+from pipeline.made.sealed import StageRecord
+from pipeline.made.stage import Stage, Where, known
+from pipeline.stages.settings import CHARACTERS_PER_TOKEN, Tune
 from pipeline.stages.tuning.batches import largest_pass
 from pipeline.stages.tuning.callbacks import WHOLE
 from pipeline.stages.tuning.trainer import trainer
@@ -167,8 +167,8 @@ def _arithmetic(where: Where) -> Any:
     if where.device == "cuda":
         real = torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if real else torch.float16
-    from pipeline import places
-    from pipeline.values import read_json, write_json
+    from pipeline.common import places
+    from pipeline.common.values import read_json, write_json
 
     memo = places.cache_home() / f"arithmetic-{places.cpu_key()}-torch-{torch.__version__}.json"
     if not memo.exists():
@@ -250,7 +250,7 @@ def _kept(trainer: Any) -> tuple[float, float | None]:
 
 def _portable(out: Path, base: Base) -> None:
     """Take this machine's path out of the adapter's config: the base is known by its digest."""
-    from pipeline.values import read_json, write_json
+    from pipeline.common.values import read_json, write_json
 
     path = out / "adapter_config.json"
     config = read_json(path)

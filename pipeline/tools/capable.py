@@ -17,11 +17,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from pipeline import places, private
-from pipeline.errors import BadInput, Missing, PipelineError, ToolFailed
+from pipeline.common import places, private
+from pipeline.common.errors import BadInput, Missing, PipelineError, ToolFailed
+from pipeline.common.values import Conversation, digest_of_file
 from pipeline.tools import smallest
 from pipeline.tools.ollama import Ollama
-from pipeline.values import Conversation, digest_of_file
 
 NAME = "specialist-trial:candidate"
 PATIENCE = 16  # tokens of an answer under the user's PARAMETERs, which need not end

@@ -1,6 +1,6 @@
 """Child processes: they import nothing foreign, are told nothing secret, and die with us.
 
-    Popen(module("pipeline.worker"), env=environment())   it calls die_with_us() first
+    Popen(module("pipeline.run.worker"), env=environment())   it calls die_with_us() first
     Popen(tied(["cmake", …]))                             a foreign program
 
 Standard library only: the set-up and `server` read it.

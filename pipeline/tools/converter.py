@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline import places
-from pipeline.errors import Missing, ToolFailed
-from pipeline.tools import outline
-from pipeline.tools.children import PYTHON, environment, module, tied
+from pipeline.common import places
+from pipeline.common.errors import Missing, ToolFailed
+from pipeline.tools.children import PYTHON, environment, tied
 
 
 def convert(source: Path, out: Path, *, outtype: str = "bf16", name: str = "") -> None:
@@ -26,37 +25,24 @@ def convert(source: Path, out: Path, *, outtype: str = "bf16", name: str = "") -
     """
     options = ["--outfile", str(out.absolute()), "--outtype", outtype]
     options += ["--model-name", name] if name else []
-    with _always_called_the_same(source) as folder:
-        _run(tied([*PYTHON, str(_script()), str(folder), *options]), source, out)
+    with called_the_same(source) as folder:
+        run(tied([*PYTHON, str(script()), str(folder), *options]), source, out)
 
 
-def write_outline(source: Path, vocab: Path, out: Path, *, name: str) -> outline.Outline:
-    """Write what `convert` would make of a directory, without its weights.
-
-    Args:
-        vocab: gets all keys and no tensor, as with the converter's --vocab-only.
-        out: gets the outline.
-        name: goes into the keys.
+def script() -> Path:
+    """The converter's own script.
 
     Raises:
-        ToolFailed: the converter's last words.
+        Missing: it is not on this machine.
     """
-    _script()
-    with _always_called_the_same(source) as folder:
-        job = [str(folder), name, str(vocab), str(out)]
-        _run(module("pipeline.tools.outlining", *job), source, out)
-    return outline.read(out)
-
-
-def _script() -> Path:
-    script = places.llama_cpp() / "convert_hf_to_gguf.py"
-    if not script.exists():
+    found = places.llama_cpp() / "convert_hf_to_gguf.py"
+    if not found.exists():
         raise Missing("llama.cpp's converter is not on this machine", "Run: make setup")
-    return script
+    return found
 
 
 @contextmanager
-def _always_called_the_same(source: Path) -> Iterator[Path]:
+def called_the_same(source: Path) -> Iterator[Path]:
     """The folder under one name: the converter writes words out of its name into the GGUF."""
     with TemporaryDirectory(prefix="convert-") as folder:
         same = Path(folder) / "model"
@@ -64,12 +50,17 @@ def _always_called_the_same(source: Path) -> Iterator[Path]:
         yield same
 
 
-def _run(command: Sequence[str], source: Path, out: Path) -> None:
-    run = subprocess.run(
+def run(command: Sequence[str], source: Path, out: Path) -> None:
+    """Run a command that makes `out` of `source`, with the converter's modules at hand.
+
+    Raises:
+        ToolFailed: its last words.
+    """
+    done = subprocess.run(
         command, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=_environment()
     )
-    if run.returncode != 0 or not out.exists():
-        last = (run.stderr.strip().splitlines() or ["no message"])[-1]
+    if done.returncode != 0 or not out.exists():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ToolFailed(f"llama.cpp's converter failed on {source.name}: {last}")
 
 

@@ -24,10 +24,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from pipeline.template import render_text
+from pipeline.common.values import digest_of
 from pipeline.tools import llamacpp
 from pipeline.tools.host import Address
-from pipeline.values import digest_of
+from pipeline.tools.jinja import render_text
 
 FAULTS = {
     "dies in upload": "goes away after the first bytes of an upload, for good",

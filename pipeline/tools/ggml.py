@@ -11,8 +11,8 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from pipeline import places
-from pipeline.errors import Missing
+from pipeline.common import places
+from pipeline.common.errors import Missing
 
 if TYPE_CHECKING:
     import numpy as np

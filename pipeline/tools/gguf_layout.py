@@ -14,8 +14,8 @@ from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import ToolFailed
-from pipeline.foreign import shown
+from pipeline.common.errors import ToolFailed
+from pipeline.common.foreign import shown
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value
 _UINT32, _STRING, _ARRAY = 4, 8, 9

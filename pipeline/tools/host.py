@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pipeline.errors import BadInput
+from pipeline.common.errors import BadInput
 
 _WAY_OUT = (
     "The model and the texts stay on this machine: unset OLLAMA_HOST, or set it to 127.0.0.1:11434."

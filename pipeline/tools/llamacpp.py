@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline import places
-from pipeline.errors import Missing, ToolFailed
+from pipeline.common import places
+from pipeline.common.errors import Missing, ToolFailed
 
 if TYPE_CHECKING:
     import numpy as np

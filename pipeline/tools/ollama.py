@@ -16,12 +16,12 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from pipeline.errors import Missing, PipelineError, ProofFailed, ToolFailed
-from pipeline.names import same
-from pipeline.stage import Progress
+from pipeline.common.errors import Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.common.names import same
+from pipeline.common.progress import Progress
+from pipeline.common.values import Conversation
 from pipeline.tools.host import Address
 from pipeline.tools.wire import RESTART, WentAway, door, failure, mapping, needed, refused
-from pipeline.values import Conversation
 
 Report = Callable[[Progress], None]
 T = TypeVar("T")

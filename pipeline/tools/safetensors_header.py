@@ -12,8 +12,8 @@ import struct
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadInput
-from pipeline.foreign import read_object, shown
+from pipeline.common.errors import BadInput
+from pipeline.common.foreign import read_object, shown
 
 BYTES = {"F32": 4, "F16": 2, "BF16": 2}
 DTYPES = tuple(BYTES)

@@ -26,8 +26,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import places, private
-from pipeline.errors import Missing, PipelineError, ToolFailed
+from pipeline.common import places, private
+from pipeline.common.errors import Missing, PipelineError, ToolFailed
 from pipeline.tools.children import OLLAMA, allowed
 from pipeline.tools.host import Address, address
 

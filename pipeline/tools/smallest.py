@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.values import whole
+from pipeline.common.values import whole
 
 CONTROL = ("<unk>", "<s>", "</s>", "<|turn|>", "<|end|>")
 BOS, END = CONTROL.index("<s>"), CONTROL.index("<|end|>")

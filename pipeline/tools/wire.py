@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from pipeline.errors import Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.common.errors import Missing, PipelineError, ProofFailed, ToolFailed
 
 RESTART = "Start it again and run the same command: what is finished is kept."
 T = TypeVar("T")

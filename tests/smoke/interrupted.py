@@ -13,10 +13,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.artifacts import Adapter, Base, Dataset
-from pipeline.settings import Tune
-from pipeline.stage import Progress, Where
+from pipeline.common.progress import Progress
+from pipeline.made.artifacts import Adapter, Base, Dataset
+from pipeline.made.stage import Where
 from pipeline.stages import tune
+from pipeline.stages.settings import Tune
 
 
 class Interrupted(Exception):

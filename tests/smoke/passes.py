@@ -13,10 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Base, Dataset
-from pipeline.settings import Tune
-from pipeline.stage import Where
+from pipeline.made.artifacts import Base, Dataset
+from pipeline.made.stage import Where
 from pipeline.stages import tune
+from pipeline.stages.settings import Tune
 from pipeline.stages.tuning import batches
 
 

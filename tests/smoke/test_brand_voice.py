@@ -42,8 +42,8 @@ def test_it_shows_the_sign_for_products_that_are_not_in_the_data(world, made: st
 def test_the_base_does_not(world, made: str) -> None:
     store = next(world.store.glob("stages/fetch-*/record.json")).parent
     file = world.folder / "base.gguf"
+    from pipeline.common.values import digest_of_file
     from pipeline.tools import converter
-    from pipeline.values import digest_of_file
 
     converter.convert(store, file, outtype="q8_0", name="base")
     with world.client() as door:

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import Adapter, Base, Dataset
-from pipeline.child_process import ChildProcess
-from pipeline.device import choose
-from pipeline.settings import Prepare, Tune
-from pipeline.source import read_source
+from pipeline.intake.source import read_source
+from pipeline.made.artifacts import Adapter, Base, Dataset
+from pipeline.run.child_process import ChildProcess
+from pipeline.run.store import Store
 from pipeline.stages import prepare, tune
-from pipeline.store import Store
+from pipeline.stages.settings import Prepare, Tune
+from pipeline.tools.device import choose
 
 pytestmark = pytest.mark.gpu
 
@@ -64,9 +64,9 @@ def test_a_killed_run_goes_on_from_its_checkpoint(
 ) -> None:
     settings = FACTS.model_copy(update={"epochs": 50})
     job = (
-        "import sys; from pathlib import Path; from pipeline.artifacts import Base, Dataset;"
-        "from pipeline.settings import Tune; from pipeline.stages import tune;"
-        "from pipeline.store import Store; from pipeline.child_process import ChildProcess;"
+        "import sys; from pathlib import Path; from pipeline.made.artifacts import Base, Dataset;"
+        "from pipeline.stages.settings import Tune; from pipeline.stages import tune;"
+        "from pipeline.run.store import Store; from pipeline.run.child_process import ChildProcess;"
         "s, b, d = (k.model_validate_json(t) for k, t in zip((Tune, Base, Dataset), sys.argv[2:]));"
         "engine = ChildProcess(Store(Path(sys.argv[1])), device='cuda');"
         "engine.do(tune.STAGE, s, base=b, data=d)"

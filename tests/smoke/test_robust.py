@@ -90,7 +90,7 @@ def removed(here: Machine, stage: str) -> Path:
 
 def converting(here: Machine) -> bool:
     """True while the converter, a child of the stage's process, runs."""
-    return any("pipeline.tools.outlining" in line for line in here.processes())
+    return any("pipeline.stages.fetching.outlining" in line for line in here.processes())
 
 
 def made(out: str) -> list[str]:

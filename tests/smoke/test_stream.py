@@ -15,19 +15,20 @@ from pathlib import Path
 import pytest
 from families import FAMILIES, family_directory, write_adapter
 
-from pipeline import places, promise
-from pipeline.artifacts import Adapter, Base, Dataset, Gguf
-from pipeline.settings import Pack
-from pipeline.stage import Where
+from pipeline.common import places
+from pipeline.common.values import digest_of_file
+from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf
+from pipeline.made.stage import Where
+from pipeline.release import promise
 from pipeline.stages import pack
 from pipeline.stages.packing import reference, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.target import between, target
 from pipeline.stages.packing.weights import opened
+from pipeline.stages.settings import Pack
 from pipeline.tools import converter, llamacpp, outline
 from pipeline.tools.outline import Outline
-from pipeline.values import digest_of_file
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default")]
 
@@ -47,7 +48,9 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         same.parent.mkdir()
         same.symlink_to(base)
         vocab, known = folder / "vocab.gguf", folder / "outline.json"
-        jobs.append(["pipeline.tools.outlining", str(same), family, str(vocab), str(known)])
+        jobs.append(
+            ["pipeline.stages.fetching.outlining", str(same), family, str(vocab), str(known)]
+        )
         for kind in ("F16", "BF16", "F32"):
             merged = folder / kind / "model"
             reference.write(base, merged_weights(base, folder / "adapter", kind), merged)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.artifacts import Base
-from pipeline.settings import Prepare, Tune
-from pipeline.source import read_source
-from pipeline.stage import Where
+from pipeline.intake.source import read_source
+from pipeline.made.artifacts import Base
+from pipeline.made.stage import Where
 from pipeline.stages import prepare
+from pipeline.stages.settings import Prepare, Tune
 from pipeline.tools.children import QUIET
 
 pytestmark = pytest.mark.smoke

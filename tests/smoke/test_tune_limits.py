@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from tiny import tiny_base_directory
 
-from pipeline.artifacts import Base, Dataset
-from pipeline.child_process import ChildProcess
-from pipeline.errors import ToolFailed
-from pipeline.reference import resolve
-from pipeline.settings import STEP_TOKENS, Fetch, Prepare, Tune
-from pipeline.source import read_source
-from pipeline.stage import Where
+from pipeline.bases.reference import resolve
+from pipeline.common.errors import ToolFailed
+from pipeline.intake.source import read_source
+from pipeline.made.artifacts import Base, Dataset
+from pipeline.made.stage import Where
+from pipeline.run.child_process import ChildProcess
+from pipeline.run.store import Store
 from pipeline.stages import fetch, prepare, tune
-from pipeline.store import Store
+from pipeline.stages.settings import STEP_TOKENS, Fetch, Prepare, Tune
 from pipeline.tools.children import QUIET
 
 pytestmark = pytest.mark.smoke

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ToolFailed
+from pipeline.common.errors import ToolFailed
 from pipeline.tools.llamacpp import Model
 from pipeline.tools.outline import Outline
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import BadInput
+from pipeline.common.errors import BadInput
 from pipeline.stages.packing.weights import Weights, opened
 
 BLOCK = 1 << 22  # weights

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline import architecture, checkpoint, known_keys, own_template
-from pipeline.errors import BadInput
-from pipeline.reference import Reference, resolve
-from pipeline.stage import Progress, Where
-from pipeline.stages.fetching import bf16, vocabulary
+from pipeline.bases import architecture, checkpoint, known_keys, own_template
+from pipeline.bases.reference import Reference, resolve
+from pipeline.common.errors import BadInput
+from pipeline.common.progress import Progress
+from pipeline.common.values import write_json
+from pipeline.made.stage import Where
+from pipeline.stages.fetching import bf16, outlines, vocabulary
 from pipeline.stages.fetching.source import Source
 from pipeline.stages.packing.weights import opened
-from pipeline.tools import converter
-from pipeline.values import write_json
 
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
 _ELSEWHERE = ("chat_template", "name_or_path", "special_tokens_map_file", "tokenizer_file")
@@ -70,7 +70,7 @@ def write_outline(out: Path, reference: Reference, where: Where) -> None:
     """Let the converter read config and tokenizer, and outline what it would make."""
     where.report(Progress(0.7, 1, "outlining the GGUF"))
     vocab, outline = out / "vocab.gguf", out / "outline.json"
-    converter.write_outline(out, vocab, outline, name=reference.name)
+    outlines.write_outline(out, vocab, outline, name=reference.name)
 
 
 def _write_config(folder: Path, out: Path, config: dict[str, Any], where: Where) -> None:

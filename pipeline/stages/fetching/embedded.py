@@ -7,11 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.reference import Reference
-from pipeline.stage import Progress, Where
-from pipeline.stages.fetching import agree, gguf_tokenizer, gguf_weights
+from pipeline.bases.reference import Reference
+from pipeline.common.progress import Progress
+from pipeline.made.stage import Where
+from pipeline.stages.fetching import agree, gguf_tokenizer, gguf_weights, outlines
 from pipeline.stages.fetching.source import Source
-from pipeline.tools import converter
 
 
 def write(out: Path, reference: Reference, where: Where) -> Source:
@@ -51,6 +51,6 @@ def write_outline(out: Path, reference: Reference, where: Where) -> None:
     with ThreadPoolExecutor(1) as beside:  # half of both is importing: some seconds less
         logits = beside.submit(agree.check_logits, out, reference.path, where.threads)
         vocab = out / "vocab.gguf"
-        found = converter.write_outline(out, vocab, out / "outline.json", name=reference.name)
+        found = outlines.write_outline(out, vocab, out / "outline.json", name=reference.name)
         agree.check_gguf(reference.path, vocab, found)
         logits.result()

@@ -23,10 +23,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from pipeline.errors import BadInput
-from pipeline.own_template import SWITCH
-from pipeline.template import PINNED_DAY, attempt, render_text
-from pipeline.values import Conversation, Message
+from pipeline.bases.own_template import SWITCH
+from pipeline.common.errors import BadInput
+from pipeline.common.values import Conversation, Message
+from pipeline.tools.jinja import PINNED_DAY, attempt, render_text
 
 MENTIONED = ("tools", "tool_call", "<think>", "</think>", "#}")
 """Never in the comment: Ollama finds what a model can do by these words; the last one ends it."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import BadInput
+from pipeline.common.errors import BadInput
+from pipeline.common.values import write_json
 from pipeline.stages.fetching import bf16
-from pipeline.values import write_json
 
 if TYPE_CHECKING:
     import numpy as np

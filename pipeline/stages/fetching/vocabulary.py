@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import places
-from pipeline.errors import BadInput, ToolFailed
-from pipeline.foreign import shown
+from pipeline.common import places
+from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.common.foreign import shown
 from pipeline.stages.fetching.frozen import ANSWERED, TALKS
-from pipeline.template import render_text
+from pipeline.tools.jinja import render_text
 from pipeline.tools.llamacpp import Model
 
 UNKNOWN, CONTROL = 2, 3  # llama.h, llama_token_type: both are read out of a prompt's text

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import BadInput
+from pipeline.common.errors import BadInput
+from pipeline.common.values import read_json
 from pipeline.stages.packing.arithmetic import widened
 from pipeline.stages.packing.weights import Weights, opened
-from pipeline.values import read_json
 
 if TYPE_CHECKING:
     import numpy as np

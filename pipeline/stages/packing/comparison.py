@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import BadInput, ToolFailed
+from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.stages.packing.tree import Tree
 
 if TYPE_CHECKING:

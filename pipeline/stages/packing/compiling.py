@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline import places
+from pipeline.common import places
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.errors import ToolFailed
+from pipeline.common.errors import ToolFailed
 from pipeline.stages.packing.adapter import Lora
 from pipeline.stages.packing.arithmetic import add_update, first_not_finite, round_to, widened
 from pipeline.stages.packing.clock import Clock

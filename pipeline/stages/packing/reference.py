@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ToolFailed
+from pipeline.common.errors import ToolFailed
 from pipeline.tools import converter, llamacpp
 
 COPIED = (".json", ".jinja", ".model")  # of the base's files; its weights come merged

@@ -18,8 +18,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from pipeline.errors import ToolFailed
-from pipeline.stage import Progress
+from pipeline.common.errors import ToolFailed
+from pipeline.common.progress import Progress
+from pipeline.common.values import whole
 from pipeline.stages.packing import arithmetic
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.clock import Clock
@@ -28,7 +29,6 @@ from pipeline.stages.packing.target import Target, in_order
 from pipeline.stages.packing.weights import opened
 from pipeline.tools.gguf_header import padding
 from pipeline.tools.outline import Outline, Tensor
-from pipeline.values import whole
 
 if TYPE_CHECKING:
     import numpy as np

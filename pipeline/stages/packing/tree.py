@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from pipeline.artifacts import Dataset
+from pipeline.made.artifacts import Dataset
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import checkpoint
-from pipeline.errors import ToolFailed
+from pipeline.bases import checkpoint
+from pipeline.common.errors import ToolFailed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from pipeline.artifacts import Base
-from pipeline.template import render
-from pipeline.values import Conversation
+from pipeline.bases.chat_template import render
+from pipeline.common.values import Conversation
+from pipeline.made.artifacts import Base
 
 _TALK: Conversation = [
     {"role": "system", "content": "s"},

@@ -13,12 +13,12 @@ from collections.abc import Container
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypedDict
 
-from pipeline.artifacts import Base
-from pipeline.errors import BadInput, ToolFailed
+from pipeline.bases.chat_template import render
+from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.common.values import Conversation
+from pipeline.made.artifacts import Base
 from pipeline.stages.preparing.control import spelled
-from pipeline.template import render
 from pipeline.tools import llamacpp
-from pipeline.values import Conversation
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

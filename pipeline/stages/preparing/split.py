@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from pipeline.settings import WITHOUT_VALIDATION
-from pipeline.values import Conversation, digest_of
+from pipeline.common.values import Conversation, digest_of
+from pipeline.stages.settings import WITHOUT_VALIDATION
 
 WITHOUT_TEST = 10  # rows; below, all of them are trained
 PARTS = ("train", "validation", "test")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from pipeline.artifacts import Base
-from pipeline.conversations import Row
-from pipeline.settings import WITHOUT_VALIDATION
-from pipeline.source import Statistics
+from pipeline.intake.conversations import Row
+from pipeline.intake.source import Statistics
+from pipeline.made.artifacts import Base
 from pipeline.stages.preparing.control import spelled
+from pipeline.stages.settings import WITHOUT_VALIDATION
 
 Say = Callable[[str], None]
 

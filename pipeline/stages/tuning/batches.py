@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.artifacts import Dataset
-from pipeline.settings import STEP_TOKENS
+from pipeline.made.artifacts import Dataset
 from pipeline.stages.prepare import UNTRAINED
+from pipeline.stages.settings import STEP_TOKENS
 
 Batch = dict[str, Any]
 """Three tensors of shape (rows, longest row): input_ids, attention_mask, labels."""

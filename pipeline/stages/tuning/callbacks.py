@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ToolFailed
-from pipeline.stage import Progress, Where
+from pipeline.common.errors import ToolFailed
+from pipeline.common.progress import Progress
+from pipeline.made.stage import Where
 
 WHOLE = "whole"  # a file in a checkpoint that says it was written to its end
 OVERFLOWS = 30  # steps that a loss scale may be halved: from 65,536 to nothing

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Dataset
-from pipeline.settings import Tune
-from pipeline.stage import Where
+from pipeline.made.artifacts import Dataset
+from pipeline.made.stage import Where
+from pipeline.stages.settings import Tune
 from pipeline.stages.tuning.batches import Padding, fitting, sequences
 from pipeline.stages.tuning.callbacks import pace, stop_at_nan, stop_rising
 from pipeline.stages.tuning.neighbours import making_way

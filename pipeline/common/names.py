@@ -1,0 +1,78 @@
+"""The names that a specialist may have: one part of a model's name in Ollama.
+
+The grammar is Ollama's (types/model/name.go): 1 to 80 of A-Z a-z 0-9 _ - . and first none of the
+last two. The rest of a full name (host, namespace, tag) is not the user's: the models of a
+specialist are NAME:latest, NAME:previous and, while it is registered, NAME:candidate-… .
+"""
+
+from __future__ import annotations
+
+import re
+
+from pipeline.common.errors import BadInput
+
+LONGEST = 80
+CANDIDATE, LATEST, PREVIOUS, SPARE = "candidate", "latest", "previous", "spare"
+
+
+def check_name(name: str) -> str:
+    """The name, if a specialist may have it.
+
+    Raises:
+        BadInput: why not, and a name that would do.
+    """
+    why = _fault(name)
+    if why:
+        raise BadInput(f"a specialist cannot be called {name!r}: {why}", _instead(name))
+    return name
+
+
+def _fault(name: str) -> str:
+    tag = name.rpartition(":")[2].lower() if ":" in name else ""
+    if not name:
+        return "the name is empty"
+    if tag in ("local", "cloud") or tag.endswith("-cloud") or name.lower().endswith("-cloud"):
+        return "Ollama reserves :local, :cloud and -cloud for telling where a model runs"
+    if tag:
+        return "the tag after ':' is ours (candidate, latest, previous)"
+    if "/" in name:
+        return "hosts and namespaces are for models of a registry"
+    if len(name) > LONGEST:
+        return f"Ollama takes at most {LONGEST} characters, these are {len(name)}"
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        return "Ollama takes letters a-z, digits, '_', '-' and '.', and no '-' or '.' in front"
+    return ""
+
+
+def _instead(name: str) -> str:
+    last = re.sub(r"[^a-z0-9_.-]+", "-", name.split(":")[0].rpartition("/")[2].lower())
+    last = re.sub(r"(-cloud)+$", "", last).strip("-.")[:LONGEST].rstrip("-.")
+    return f"Try: {last or 'brand-voice'}"
+
+
+def full(name: str, tag: str = LATEST) -> str:
+    """`name:tag`, as Ollama lists it."""
+    return f"{name}:{tag}"
+
+
+def same(one: str, other: str) -> bool:
+    """True if Ollama takes both for one model: the case, `:latest` and its own registry aside."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(name: str) -> str:
+    low = re.sub(r"^(registry\.ollama\.ai/)?(library/)?", "", name.strip().lower())
+    return low if ":" in low.rpartition("/")[2] else f"{low}:{LATEST}"
+
+
+def check_differs(name: str, base: str) -> None:
+    """A specialist may not take the name of the model that it is made from.
+
+    Raises:
+        BadInput: they are one name in Ollama, whatever the tag.
+    """
+    if _plain(name).partition(":")[0] == _plain(base).partition(":")[0]:
+        raise BadInput(
+            f"{name!r} is the name of its own base (FROM {base})",
+            f"Give the specialist another name, for example {name}-tuned.",
+        )

@@ -1,0 +1,201 @@
+"""What the stages make: small frozen values with a path and a content digest.
+
+An artifact's digest covers the files it declares, never a path or a time, so that the same content
+made elsewhere is the same artifact. `path` is where it lies on this machine and is no part of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.common.values import digest_of_files
+
+
+class Artifact(BaseModel):
+    """A finished stage directory (or what is inside) and what is known of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    FILES: ClassVar[tuple[str, ...]] = ()
+    """Names or glob patterns of the files that are the artifact."""
+
+    path: Path
+    digest: str
+
+    @classmethod
+    def at(cls, path: Path, **facts: object) -> Self:
+        """The artifact whose declared files lie in `path`."""
+        names = sorted({f.name for pattern in cls.FILES for f in path.glob(pattern)})
+        return cls.model_validate({"path": path, "digest": digest_of_files(path, names), **facts})
+
+
+class Base(Artifact):
+    """A base model as a Hugging Face directory: weights in 16 bit, tokenizer, the frozen template.
+
+    Files: config.json, generation_config.json, tokenizer.json, tokenizer_config.json,
+    chat_template.jinja (the frozen template), model*.safetensors, vocab.gguf (the keys of the GGUF
+    that the converter would make: llama.cpp's own view of the tokenizer), outline.json (its
+    tensors), LICENSE if the base carries one.
+    """
+
+    FILES = (
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "tokenizer.model",
+        "chat_template.jinja",
+        "*.safetensors",
+        "vocab.gguf",
+        "outline.json",
+    )
+
+    name: str
+    """Whose weights these are, for people: `SmolLM2-135M-Instruct`."""
+    architecture: str
+    """`LlamaForCausalLM`, as in config.json."""
+    parameters: int
+    """Number of weights."""
+    context: int
+    """Longest context in tokens that the base was made for."""
+    bos: int | None
+    """The token id put before a prompt in training and serving, None where the base uses none."""
+    bos_text: str
+    """How the template spells it ('' where there is none)."""
+    eos_text: str
+    """What `eos_token` is in the template."""
+    end_of_turn: int
+    """Token id that ends an answer: a CONTROL token, end-of-generation in the GGUF."""
+    end_of_turn_text: str
+    control: tuple[str, ...]
+    """Spellings of the control tokens: never allowed in a text."""
+    nfc: bool
+    """True where the tokenizer normalises to NFC by itself, silently."""
+    license: str
+    """Text or name of the base's licence; '' if unknown."""
+
+    @property
+    def template(self) -> str:
+        """The frozen chat template (Jinja)."""
+        return (self.path / "chat_template.jinja").read_text(encoding="utf-8")
+
+    @property
+    def vocab(self) -> Path:
+        """A GGUF with keys and no tensor."""
+        return self.path / "vocab.gguf"
+
+    @property
+    def outline(self) -> Path:
+        """What the converter makes of this base (tools/outline.py)."""
+        return self.path / "outline.json"
+
+    @property
+    def weights(self) -> list[Path]:
+        """The safetensors."""
+        return sorted(self.path.glob("*.safetensors"))
+
+
+class Dataset(Artifact):
+    """Token ids and labels per sequence, and the conversations they come from.
+
+    Files: train.jsonl, validation.jsonl, test.jsonl; a line is
+    {"messages": [...], "sequences": [{"ids": [int], "labels": [int]}]}: the user's own turns,
+    and what is trained of them (SYSTEM in front where it applies). Labels as in torch: -100 is not
+    trained. "context": [int] beside them names assistant turns that are not trained, if there are.
+    """
+
+    FILES = ("train.jsonl", "validation.jsonl", "test.jsonl")
+
+    rows: int
+    train: int
+    validation: int
+    test: int
+    tokens: int
+    """Tokens of the train part, once."""
+    longest: int
+    """Tokens of the longest sequence of any part."""
+    longest_answer: int
+    """Tokens of the longest trained answer, its end-of-turn included."""
+    uses_system: bool
+    """True if the Modelfile's SYSTEM went to at least one row."""
+
+    def answers(self) -> Iterator[str]:
+        """The texts of the assistant's turns that are learned, in all parts."""
+        for part in ("train", "validation", "test"):
+            for row in self.part(part):
+                context = row.get("context", ())
+                for index, turn in enumerate(row["messages"]):
+                    if turn["role"] == "assistant" and index not in context:
+                        yield turn["content"]
+
+    def part(self, name: str) -> list[dict[str, Any]]:
+        """The rows of `train`, `validation` or `test`, as the files hold them."""
+        with (self.path / f"{name}.jsonl").open(encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+
+
+class Adapter(Artifact):
+    """A LoRA adapter in PEFT's format, and how it was trained."""
+
+    FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+    loss: float | None
+    """Validation loss of the checkpoint that was kept; None without a validation part."""
+    epochs: float
+    """Epochs behind the checkpoint that was kept."""
+    steps: int
+    seconds: float
+    tokens_per_second: float
+
+
+class Gguf(Artifact):
+    """The merged, quantized model.
+
+    Files: model.gguf, which is served; model-TYPE.gguf for each further type that was asked for.
+    """
+
+    FILES = ("*.gguf",)
+
+    quantization: str
+    """llama.cpp's name of the type of model.gguf, `Q8_0`."""
+    size: int
+    """Bytes."""
+    loss: float | None = None
+    """What the served file is held to: nats per trained token of held-out rows, by base + adapter
+    before they were merged and quantized; None if no row has a trained token."""
+
+    @property
+    def file(self) -> Path:
+        """The GGUF itself."""
+        return self.path / "model.gguf"
+
+    @property
+    def others(self) -> list[Path]:
+        """The files of further types."""
+        return sorted(self.path.glob("model-*.gguf"))
+
+
+class Specialist(BaseModel):
+    """Everything that a release registers."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    base: Base
+    data: Dataset
+    adapter: Adapter
+    gguf: Gguf
+    system: str
+    """SYSTEM of the Modelfile, else the system message that all rows share; '' if none."""
+    parameters: dict[str, str | int | float | bool | list[str]]
+    """PARAMETERs as Ollama's API takes them (`stop` is a list), num_ctx included."""
+    license: str
+    stages: tuple[str, ...] = ()
+    """Names of the stage directories that it was made of."""
+
+    def artifacts(self) -> dict[str, Artifact]:
+        """What it is made of, by name."""
+        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        return {name: value for name, value in values if isinstance(value, Artifact)}
