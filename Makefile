@@ -66,4 +66,4 @@ ollama-stop:
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache unsloth_compiled_cache *.egg-info
-	@$(PYTHON) -c "from pipeline import places; print('Kept:', places.cache_home(), 'and', places.home())"
+	@$(PYTHON) -c "from pipeline.common import places; print('Kept:', places.cache_home(), 'and', places.home())"

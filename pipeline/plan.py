@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -89,7 +90,7 @@ class Dry(Engine):
         self.settings[stage.name] = settings.model_dump(mode="json")
         if any(isinstance(value, Unmade) for value in inputs.values()):
             why = f"uses what {self.steps[-1].stage} makes"
-        elif found := self.store.find(stage.makes, f"{stage.name}-{stage.key(settings, inputs)}"):
+        elif found := self.store.first(stage.makes, stage.names(settings, inputs)):
             self.steps.append(Step(stage=stage.name, state="ready", why="", seconds=0))
             self.notes += _older(stage.name, found.path)
             self.ready[stage.name] = found
@@ -111,11 +112,13 @@ class Dry(Engine):
 
     def _before(self, stage: Stage[A], inputs: Mapping[str, Any]) -> list[StageRecord]:
         """Records of this stage with the same base, if it takes one; the newest first."""
-        base = inputs.get("base")
-        if isinstance(base, Unmade):
-            return []
+        if any(isinstance(value, Unmade) for value in inputs.values()):
+            inputs = {k: v for k, v in inputs.items() if k == "base" and not isinstance(v, Unmade)}
+            if "base" not in inputs:
+                return []
+        known = _known(stage, inputs).get("base")
         found = (record for _, record in self.store.records(stage))
-        return [r for r in found if base is None or r.inputs.get("base") == base.digest]
+        return [r for r in found if known is None or r.inputs.get("base") in known]
 
 
 def _difference(
@@ -123,9 +126,15 @@ def _difference(
 ) -> str:
     """What differs from the finished directory that comes closest."""
     now = _flat(Key.model_validate(stage.parts(settings, inputs)), stage.named(inputs))
+    known = _known(stage, inputs)
     closest: list[str] | None = None
     for _, record in store.records(stage):
-        then = _flat(record.key, record.inputs)
+        # a digest of the whole input, as keys held before there were purposes, is the same input
+        inputs_then = {
+            name: now[f"input {name}"] if digest in known.get(name, ()) else digest
+            for name, digest in record.inputs.items()
+        }
+        then = _flat(record.key, inputs_then)
         different = [
             f"{name}: {short(then.get(name))} → {short(now.get(name))}"
             for name in sorted(now.keys() | then.keys())
@@ -137,6 +146,19 @@ def _difference(
         return "never made"
     names = ", ".join(closest)
     return names or "made before, and removed since"
+
+
+def _known(stage: Stage[Any], inputs: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Of each input the digests that a record may have of it: for the purpose, and of the whole."""
+    whole = replace(stage, reads={})
+    return {
+        name: {one.named({name: value})[name] for one in (_only(stage, name), _only(whole, name))}
+        for name, value in inputs.items()
+    }
+
+
+def _only(stage: Stage[Any], name: str) -> Stage[Any]:
+    return replace(stage, inputs={name: stage.inputs[name]})
 
 
 def _flat(key: Key, inputs: Mapping[str, str]) -> dict[str, Any]:

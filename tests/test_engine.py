@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,20 @@ def test_its_plan_is_the_same_chain_run_dry(
     assert planned("x")[1] == ("toy", "runs", "letters: ey → x")
     shutil.rmtree(store.path(prepared(PLAIN, smallest_base, rows)))
     assert [state for _, state, _ in planned()] == ["runs", "runs"]
+
+
+def test_a_directory_that_an_earlier_key_named_is_found_under_its_name(
+    make: Make,
+    tmp_path: Path,
+    smallest_base: Base,
+    rows: Source,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Base, "PURPOSES", {"training": ("config.json",)})
+    engine = make(Store(tmp_path))
+    first = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
+    narrower = replace(prepare.STAGE, reads={"base": "training"})
+    again = make(Store(tmp_path))
+    assert again.do(narrower, PLAIN, base=smallest_base, data=rows) == first
+    assert again.touched == [first.path.name]
+    assert narrower.names(PLAIN, {"base": smallest_base, "data": rows})[0] != first.path.name

@@ -1,6 +1,8 @@
 """Imports go down only, and the help imports nothing heavy."""
 
 import ast
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +138,10 @@ def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
         check=True,
     )
     assert run.stderr.strip() == "[]"
+
+
+def test_what_the_makefile_imports_is_there() -> None:
+    text = (PACKAGE.parent / "Makefile").read_text()
+    for module, names in re.findall(r"from (pipeline[\w.]*) import ([\w, ]+)", text):
+        for name in names.split(", "):
+            assert importlib.import_module(f"{module}.{name}")

@@ -74,8 +74,8 @@ def artifacts(old: Path) -> tuple[Base, Dataset, Adapter, Gguf]:
     return base, data, adapter, gguf
 
 
-def tuned(settings: Tune, base: Base, data: Dataset) -> str:
-    return f"tune-{tune.STAGE.key(settings, {'base': base, 'data': data})}"
+def tuned(settings: Tune, base: Base, data: Dataset) -> list[str]:
+    return tune.STAGE.names(settings, {"base": base, "data": data})
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -90,7 +90,7 @@ def test_what_was_fetched_and_trained_is_found_by_todays_keys(old: Path) -> None
     store = Store()
     settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
     assert store.find(Base, f"fetch-{fetch.STAGE.key(Fetch(), {'base': reference(old)})}") == base
-    assert store.find(Adapter, tuned(settings, base, data)) == adapter
+    assert store.first(Adapter, tuned(settings, base, data)) == adapter
 
 
 def test_rows_are_prepared_again_to_the_same_bytes_and_nobody_trains_again(
@@ -103,7 +103,32 @@ def test_rows_are_prepared_again_to_the_same_bytes_and_nobody_trains_again(
     assert again.path != data.path
     assert again.digest == data.digest
     settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
-    assert Store().find(Adapter, tuned(settings, base, again)) == adapter
+    assert Store().first(Adapter, tuned(settings, base, again)) == adapter
+
+
+def test_what_only_packing_reads_of_a_base_trains_nobody_again(old: Path, tmp_path: Path) -> None:
+    """A newer llama.cpp may write another key into vocab.gguf."""
+    base, data, _, _ = artifacts(old)
+    settings = Tune.model_validate(sealed.read(the("tune", old)).key.settings)
+    folder = Path(shutil.copytree(base.path, tmp_path / "base"))
+    facts = base.model_dump(exclude={"path", "digest"})
+    for name in ("vocab.gguf", "outline.json"):
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+    other = Base.at(folder, **facts)
+    assert other.digest != base.digest
+    assert tuned(settings, other, data)[0] == tuned(settings, base, data)[0]
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    changed = Base.at(folder, **facts)
+    assert tuned(settings, changed, data)[0] != tuned(settings, base, data)[0]
+
+
+def test_an_input_that_is_the_same_is_no_difference_in_the_plan(old: Path) -> None:
+    base, data, adapter, _ = artifacts(old)
+    settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
+    more = settings.model_copy(update={"epochs": 31})
+    why = plan._difference(Store(), tune.STAGE, more, {"base": base, "data": data})
+    assert why == "epochs: 30 → 31"
 
 
 def test_the_plan_says_what_differs(

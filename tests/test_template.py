@@ -131,7 +131,7 @@ def test_a_renderer_that_somebody_ended_is_started_again():
 
 def test_nothing_is_left_of_it_when_its_process_ends(tmp_path):
     code = (
-        "from pipeline import template; import os, signal\n"
+        "from pipeline.tools import jinja as template; import os, signal\n"
         "template.render_text('x', [], generate=True); print(template._RENDERER._child.pid)\n"
         "import sys; sys.stdout.flush(); os.kill(os.getpid(), signal.SIGKILL)"
     )
@@ -139,7 +139,7 @@ def test_nothing_is_left_of_it_when_its_process_ends(tmp_path):
     run = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(Path(template.__file__).parent.parent)},
+        env={"PYTHONPATH": str(Path(template.__file__).parents[2])},
         capture_output=True,
         text=True,
     )

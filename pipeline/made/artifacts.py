@@ -7,13 +7,14 @@ made elsewhere is the same artifact. `path` is where it lies on this machine and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.common.values import digest_of_files
+from pipeline.common.digests import file_digest
+from pipeline.common.values import digest_of, digest_of_files
 
 
 class Artifact(BaseModel):
@@ -23,8 +24,22 @@ class Artifact(BaseModel):
     FILES: ClassVar[tuple[str, ...]] = ()
     """Names or glob patterns of the files that are the artifact."""
 
+    PURPOSES: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """For whom does not read all files: which of them count, by purpose."""
+
     path: Path
     digest: str
+
+    def digest_for(self, purpose: str) -> str:
+        """Digest of the files that count for a purpose; the whole one's where there is no such.
+
+        Raises:
+            OSError: one cannot be read.
+        """
+        if purpose not in self.PURPOSES:
+            return self.digest
+        found = {f.name: f for p in self.PURPOSES[purpose] for f in self.path.glob(p)}
+        return digest_of({name: file_digest(found[name]) for name in sorted(found)})
 
     @classmethod
     def at(cls, path: Path, **facts: object) -> Self:
@@ -52,6 +67,11 @@ class Base(Artifact):
         "vocab.gguf",
         "outline.json",
     )
+
+    PURPOSES: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        # llama.cpp's views, vocab.gguf and outline.json, are for packing and serving
+        "training": FILES[:6],
+    }
 
     name: str
     """Whose weights these are, for people: `SmolLM2-135M-Instruct`."""

@@ -13,7 +13,7 @@ A stage knows no flag and no store. `version` is bumped by hand when behaviour c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -68,6 +68,8 @@ class Stage(Generic[A]):
     """What `run` takes after its settings, by name and in this order."""
     makes: type[A]
     expected: Expected
+    reads: Mapping[str, str] = field(default_factory=dict)
+    """For inputs of which it does not read all files: the purpose, as in `Artifact.PURPOSES`."""
     pinned: tuple[str, ...] = ()
     """Versions of foreign tools that decide the bytes: part of the key."""
     resumes: bool = False
@@ -92,19 +94,31 @@ class Stage(Generic[A]):
         }
 
     def named(self, inputs: Mapping[str, BaseModel]) -> dict[str, str]:
-        """Digests of the inputs by name.
+        """Digests of the inputs by name, each for this stage's purpose.
 
         Raises:
             KeyError: one is missing.
         """
-        return {name: _digest(inputs[name]) for name in self.inputs}
+        return {name: _digest(inputs[name], self.reads.get(name, "")) for name in self.inputs}
 
     def key(self, settings: BaseModel, inputs: Mapping[str, BaseModel]) -> str:
         """16 hex digits that name the finished directory."""
         return digest_of(self.parts(settings, inputs))[:16]
 
+    def names(self, settings: BaseModel, inputs: Mapping[str, BaseModel]) -> list[str]:
+        """Names that the finished directory may have: the first is given today.
 
-def _digest(value: BaseModel) -> str:
+        Before there were purposes a key held the digests of whole inputs.
+        """
+        keys = [self.key(settings, inputs)]
+        if self.reads:
+            keys.append(replace(self, reads={}).key(settings, inputs))
+        return [f"{self.name}-{key}" for key in keys]
+
+
+def _digest(value: BaseModel, purpose: str = "") -> str:
+    if isinstance(value, Artifact):
+        return value.digest_for(purpose)
     return getattr(value, "digest", None) or digest_of(value.model_dump(mode="json"))
 
 

@@ -69,19 +69,19 @@ class Engine(ABC):
         Raises:
             PipelineError: what the stage raised.
         """
-        name = f"{stage.name}-{stage.key(settings, inputs)}"
+        names = stage.names(settings, inputs)
         with self.store.lease():
-            found = self.store.find(stage.makes, name)
+            found = self.store.first(stage.makes, names)
             if found:
                 self.watcher.ready(stage.name)
             else:
                 self.watcher.start(stage.name)
-                self.run(stage, self._job(stage, name, settings, inputs))
-                found = self.store.find(stage.makes, name)
+                self.run(stage, self._job(stage, names[0], settings, inputs))
+                found = self.store.find(stage.makes, names[0])
                 if found is None or (record := sealed.read(found.path)) is None:
                     raise RuntimeError(f"{stage.name} ended well and left nothing")
                 self.watcher.done(stage.name, record.made.seconds)
-        self.touched.append(name)
+        self.touched.append(found.path.name)
         return found
 
     def check(self, question: Callable[[], object]) -> None:

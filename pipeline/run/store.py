@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -69,6 +69,15 @@ class Store:
         if self._lease:
             self._lease.add(name)
         return sealed.load(kind, self.path(name))
+
+    def first(self, kind: type[A], names: Iterable[str]) -> A | None:
+        """The first finished artifact under one of these names.
+
+        Raises:
+            OtherFormat: as for `find`.
+        """
+        found = (self.find(kind, name) for name in names)
+        return next((artifact for artifact in found if artifact), None)
 
     def note(self, value: BaseModel) -> str:
         """Keep where an input of the user's lies; the name by which a job calls it."""

@@ -58,6 +58,7 @@ STAGE = Stage(
     inputs={"base": Base, "data": Dataset},
     makes=Adapter,
     expected=expected,
+    reads={"base": "training"},
     resumes=True,
 )
 
