@@ -9,6 +9,8 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from pipeline.common.progress import Progress
+from pipeline.common.words import duration
+from pipeline.make import Shown
 from pipeline.plan import Plan, short
 from pipeline.run.engine import Watcher
 from pipeline.stages.preparing.telling import counted
@@ -17,15 +19,11 @@ EVERY = 15.0  # seconds between plain progress lines of one stage
 WIDTH = 9  # of the stage column
 
 
-class View(Protocol):
-    """Told how the stages go. Use as a context manager."""
+class View(Shown, Protocol):
+    """Shows it to a person. Use as a context manager."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: Any) -> None: ...
-    def say(self, stage: str, line: str) -> None: ...
-    def start(self, stage: str) -> None: ...
-    def report(self, stage: str, progress: Progress) -> None: ...
-    def done(self, stage: str, words: str) -> None: ...
 
 
 def view() -> View:
@@ -42,16 +40,6 @@ def watcher(shown: View) -> Watcher:
         say=shown.say,
         done=lambda stage, seconds: shown.done(stage, f"done in {duration(seconds)}"),
     )
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def plan_text(made: Plan) -> str:

@@ -1,0 +1,110 @@
+"""What `specialist make` does, in order: look ahead, build, release."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pipeline.chain import build, check, remarks
+from pipeline.common.progress import Progress
+from pipeline.common.words import duration
+from pipeline.intake.source import Source
+from pipeline.made.artifacts import Specialist
+from pipeline.made.stage import Where
+from pipeline.plan import plan
+from pipeline.release import publish
+from pipeline.run.child_process import ChildProcess
+from pipeline.run.engine import Watcher
+from pipeline.run.store import Store
+from pipeline.spec.spec import Spec
+from pipeline.stages.preparing.telling import counted
+from pipeline.tools import server
+from pipeline.tools.capable import capable
+from pipeline.tools.device import Device
+from pipeline.tools.host import Address
+from pipeline.tools.ollama import Ollama
+
+
+class Shown(Protocol):
+    """Who is told how it goes, by stage."""
+
+    def say(self, stage: str, line: str) -> None:
+        """A sentence."""
+
+    def start(self, stage: str) -> None:
+        """It begins."""
+
+    def report(self, stage: str, progress: Progress) -> None:
+        """How far it is."""
+
+    def done(self, stage: str, words: str) -> None:
+        """It has ended."""
+
+
+def make(
+    asked: Spec,
+    source: Source,
+    device: Device,
+    shown: Shown,
+    watcher: Watcher,
+    *,
+    replace: bool = False,
+) -> tuple[Specialist, Address]:
+    """Train, register and prove; what was made before is not made again.
+
+    Args:
+        watcher: told how the stages go.
+        replace: take the name even if another model has it.
+
+    Returns: what is served now, and where.
+
+    Raises:
+        PipelineError: what cannot be done. NAME serves what it served before.
+    """
+    store = Store()
+    with store.lease():
+        check(asked, lambda progress: shown.report("base", progress))
+        address = server.ensure(lambda line: shown.say("ollama", line))
+        with Ollama(address) as ollama:
+            publish.settle(
+                asked.name, ollama, lambda line: shown.say("release", line), replace=replace
+            )
+            for line in remarks(asked, source):
+                shown.say("data", line)
+            looked = _look_ahead(asked, source, store, device, ollama, shown)
+            engine = ChildProcess(store, watcher, device=device.device)
+            made = build(asked, source, engine, device.memory)
+            if publish.nothing_to_do(made, ollama, lambda line: shown.say("release", line)):
+                shown.done("release", "ready")
+            else:
+                if not looked:
+                    capable(ollama, asked.parameters)
+                _release(made, ollama, engine.threads, shown, replace=replace)
+    return made, address
+
+
+def _look_ahead(
+    asked: Spec, source: Source, store: Store, device: Device, ollama: Ollama, shown: Shown
+) -> bool:
+    """Say what is to be made, once this Ollama could serve it; False if all is made."""
+    ahead = plan(asked, source, store, device.memory)
+    if not ahead.seconds:
+        return False
+    capable(ollama, asked.parameters)
+    shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
+    if ahead.parts:  # else prepare says it
+        shown.say("plan", counted(ahead.parts))
+    return True
+
+
+def _release(
+    made: Specialist, ollama: Ollama, threads: int, shown: Shown, *, replace: bool
+) -> None:
+    shown.start("release")
+    where = Where(
+        threads=threads,
+        report=lambda progress: shown.report("release", progress),
+        say=lambda line: shown.say("release", line),
+    )
+    proof = publish.release(made, ollama, where=where, replace=replace)
+    shown.say("release", proof.summary)
+    shown.done("release", "registered")
