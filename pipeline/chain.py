@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from functools import lru_cache
 from textwrap import shorten
+from typing import Any
 
 from pipeline.bases.chat_template import render, trained_messages
 from pipeline.bases.reference import Report, resolve
@@ -20,6 +21,9 @@ from pipeline.spec.parameters import check_answers, doubtful
 from pipeline.spec.spec import Spec
 from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.stages.settings import settings
+
+LEAST_ANSWER = 512  # tokens that any answer may have
+LONG = 8  # times the longest trained answer is no answer any more
 
 
 def check(spec: Spec, report: Report = lambda progress: None) -> None:
@@ -65,10 +69,20 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
         adapter=adapter,
         gguf=gguf,
         system=served_system(spec, source, base),
-        parameters={**spec.parameters, "num_ctx": context_length(spec, source, base, data)},
+        parameters=served_parameters(spec, source, base, data),
         license="\n\n".join(filter(None, [spec.license, base.license])),
         stages=tuple(engine.touched),
     )
+
+
+def served_parameters(spec: Spec, source: Source, base: Base, data: Dataset) -> dict[str, Any]:
+    """The Modelfile's PARAMETERs, with room for every row and an end for every answer.
+
+    A sampled answer may never end by itself, and then `ollama run` never comes back.
+    """
+    context = context_length(spec, source, base, data)
+    most = min(max(LEAST_ANSWER, LONG * data.longest_answer), context)
+    return {"num_predict": most, **spec.parameters, "num_ctx": context}
 
 
 def check_parameters(spec: Spec, source: Source, base: Base, data: Dataset) -> None:

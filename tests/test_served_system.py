@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from made import specialist
 
+from pipeline import chain
 from pipeline.chain import check, remarks, served_system
 from pipeline.common.errors import BadInput
 from pipeline.intake.source import Source, read_source
@@ -121,3 +122,22 @@ def test_parameters_that_the_proof_will_refuse_are_told_before_training(
     name: str, value: float, told: bool
 ) -> None:
     assert bool(doubtful({name: value, "num_ctx": 4096})) == told
+
+
+def test_every_answer_has_an_end_unless_the_modelfile_says_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, smallest_base: Base
+) -> None:
+    data = specialist(tmp_path / "one").data
+    file = source(tmp_path, CLERK)
+    monkeypatch.setattr(chain, "longest_form", lambda base, system: 99)
+    plain = wanted(tmp_path)
+
+    def served(longest: int, **parameters: int) -> object:
+        asked = plain.model_copy(update={"parameters": parameters})
+        rows = data.model_copy(update={"longest_answer": longest})
+        return chain.served_parameters(asked, file, smallest_base, rows)["num_predict"]
+
+    assert served(26) == 512
+    assert served(100) == 800
+    assert served(5000) == 4096  # the context
+    assert served(26, num_predict=-1) == -1
