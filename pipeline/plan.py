@@ -88,8 +88,8 @@ class Dry(Engine):
     def do(self, stage: Stage[A], settings: BaseModel, **inputs: BaseModel) -> A:
         """The artifact if it is ready, else something that stands for it."""
         self.settings[stage.name] = settings.model_dump(mode="json")
-        if any(isinstance(value, Unmade) for value in inputs.values()):
-            why = f"uses what {self.steps[-1].stage} makes"
+        if unmade := [value for value in inputs.values() if isinstance(value, Unmade)]:
+            why = f"uses what {unmade[-1].by} makes"
         elif found := self.store.first(stage.makes, stage.names(settings, inputs)):
             self.steps.append(Step(stage=stage.name, state="ready", why="", seconds=0))
             self.notes += _older(stage.name, found.path)
@@ -112,13 +112,13 @@ class Dry(Engine):
 
     def _before(self, stage: Stage[A], inputs: Mapping[str, Any]) -> list[StageRecord]:
         """Records of this stage with the same base, if it takes one; the newest first."""
-        if any(isinstance(value, Unmade) for value in inputs.values()):
-            inputs = {k: v for k, v in inputs.items() if k == "base" and not isinstance(v, Unmade)}
-            if "base" not in inputs:
-                return []
-        known = _known(stage, inputs).get("base")
-        found = (record for _, record in self.store.records(stage))
-        return [r for r in found if known is None or r.inputs.get("base") in known]
+        found = [record for _, record in self.store.records(stage)]
+        if "base" not in inputs:
+            return found
+        if isinstance(inputs["base"], Unmade):
+            return []
+        known = _known(stage, {"base": inputs["base"]})["base"]
+        return [record for record in found if record.inputs.get("base") in known]
 
 
 def _difference(

@@ -825,6 +825,17 @@ def test_to_forget_takes_a_name_and_no_path(tmp_path: Path, name: str) -> None:
     assert mine.exists()
 
 
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_to_forget_one_beside_a_misspelled_one_forgets_nothing(
+    made: Specialist, ollama: Ollama, more: list[str]
+) -> None:
+    release(made, ollama)
+    told = CliRunner().invoke(cli.main, ["gc", "--forget", "tiny", "--forget", "tinny", *more])
+    assert told.exit_code == 1
+    assert "there is no specialist tinny" in told.output
+    assert released.released("tiny")
+
+
 def test_to_forget_one_beside_a_damaged_record_forgets_nothing(
     made: Specialist, ollama: Ollama
 ) -> None:

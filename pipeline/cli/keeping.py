@@ -112,9 +112,10 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
         for fault in (fault for name, fault in faults.items() if name not in gone):
             raise type(fault)(f"nothing was removed: {fault.what}", fault.next_step)
         journals = [promotion.noted(name) for name in promotion.broken_off() if name not in gone]
-        if not dry_run:
-            for name in given_up:
-                released.forget(name)
+        for name in sorted(gone):  # all or none
+            released.files(name)
+        for name in [] if dry_run else sorted(gone):
+            released.forget(name)
         now = [*found, *(journal.record for journal in journals if journal and journal.record)]
         for record in (record for record in now if record.name.lower() not in gone):
             kept.update(record.stages, record.earlier)

@@ -130,10 +130,12 @@ class Unmade:
     """Stands for an artifact that will be made: known is only what it will be made of."""
 
     def __init__(self, stage: str, settings: BaseModel, inputs: Mapping[str, Any]) -> None:
-        self.__dict__.update(_stage=stage, _settings=settings, _inputs=dict(inputs))
+        self.by = stage
+        self._settings = settings
+        self._inputs = dict(inputs)
 
     def __getattr__(self, name: str) -> Any:
-        raise NotMade(f"{self._stage} is not made yet, so it has no {name}")
+        raise NotMade(f"{self.by} is not made yet, so it has no {name}")
 
 
 def insist(*artifacts: Any) -> None:

@@ -125,6 +125,20 @@ def _has(record: Record, tags: dict[str, str] | None) -> bool | None:
     )
 
 
+def files(name: str) -> list[Path]:
+    """What there is of a specialist: its record, its Modelfile, and the journal of a release.
+
+    Raises:
+        BadInput: there is no such specialist.
+    """
+    check_name(name)
+    suffixes = ("json", "Modelfile", "promotion")
+    known = [path for path in (file(name, suffix) for suffix in suffixes) if path.exists()]
+    if not known:
+        raise BadInput(f"there is no specialist {name}", "See them with: specialist list")
+    return known
+
+
 def forget(name: str) -> None:
     """Remove a specialist's record, its Modelfile, and the journal of a release that broke off.
 
@@ -133,11 +147,7 @@ def forget(name: str) -> None:
     Raises:
         BadInput: there is no such specialist, or it is being registered.
     """
-    check_name(name)
-    files = (file(name), file(name, "Modelfile"), file(name, "promotion"))
-    known = [path for path in files if path.exists()]
-    if not known:
-        raise BadInput(f"there is no specialist {name}", "See them with: specialist list")
+    known = files(name)
     try:
         with FileLock(file(name, "lock"), timeout=0, mode=0o600):
             for path in known:
