@@ -88,8 +88,9 @@ class Dry(Engine):
     def do(self, stage: Stage[A], settings: BaseModel, **inputs: BaseModel) -> A:
         """The artifact if it is ready, else something that stands for it."""
         self.settings[stage.name] = settings.model_dump(mode="json")
-        if unmade := [value for value in inputs.values() if isinstance(value, Unmade)]:
-            why = f"uses what {unmade[-1].by} makes"
+        if waits_for := {value.by for value in inputs.values() if isinstance(value, Unmade)}:
+            last = next(s.stage for s in reversed(self.steps) if s.stage in waits_for)
+            why = f"uses what {last} makes"
         elif found := self.store.first(stage.makes, stage.names(settings, inputs)):
             self.steps.append(Step(stage=stage.name, state="ready", why="", seconds=0))
             self.notes += _older(stage.name, found.path)

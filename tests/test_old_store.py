@@ -142,7 +142,11 @@ def test_the_plan_says_what_differs(
         ("fetch", "ready"),
         ("prepare", "runs"),
     ]
-    assert made.steps[1].why == "version of the stage: 1 → 2"
+    assert [step.why for step in made.steps[1:]] == [
+        "version of the stage: 1 → 2",
+        "uses what prepare makes",
+        "uses what tune makes",
+    ]
 
 
 def test_a_plan_in_which_the_last_stage_alone_runs(
