@@ -129,7 +129,8 @@ def table(segments: list[Segment], tokens: int) -> None:
 def one_row(folder: Path, steps: int) -> tuple[Any, Any, Any, int]:
     """Base, data of one middling row as often as needed, settings, tokens of a step."""
     from pipeline.bases.reference import resolve
-    from pipeline.intake.source import read_source
+    from pipeline.chain import take_in
+    from pipeline.intake.source import locate
     from pipeline.made.artifacts import Dataset
     from pipeline.run.child_process import ChildProcess
     from pipeline.spec import spec
@@ -137,13 +138,13 @@ def one_row(folder: Path, steps: int) -> tuple[Any, Any, Any, int]:
     from pipeline.stages.settings import settings
 
     asked = spec.read("brand-voice", PROJECT / "modelfiles", sets=("tune.epochs=1",))
-    source, _ = read_source(PROJECT / "data/brand-voice.jsonl")
-    reference = resolve(asked.base, asked.beside)
-    chosen = settings(asked, source.statistics, reference)
     engine = ChildProcess()
+    taken = take_in(locate(PROJECT / "data/brand-voice.jsonl"), engine)
+    reference = resolve(asked.base, asked.beside)
+    chosen = settings(asked, taken.statistics, reference)
     base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
-    prepared = engine.do(prepare.STAGE, chosen.prepare, base=base, data=source)
-    rows = sorted(prepared.part("train"), key=lambda row: len(row["sequences"][0]["ids"]))
+    prepared = engine.do(prepare.STAGE, chosen.prepare, base=base, data=taken)
+    rows = sorted(prepared.each("train"), key=lambda row: len(row["sequences"][0]["ids"]))
     row = rows[len(rows) // 2]
     length, batch = len(row["sequences"][0]["ids"]), chosen.tune.batch
     made = folder / "data"

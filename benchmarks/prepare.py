@@ -1,12 +1,12 @@
-"""Rows per second of `prepare`, beside `datasets` + `apply_chat_template` in the same call.
+"""Rows per second of `intake` and `prepare`, beside `datasets` + `apply_chat_template`.
 
     .venv/bin/python benchmarks/prepare.py                    # 10,000 short conversations
     .venv/bin/python benchmarks/prepare.py --rows 100000 --order ours
 
 The reference reads the file, renders and tokenizes each conversation once, and writes nothing; it
-checks nothing either. Ours is the whole stage: it reads the file, checks every row, renders prompt
-and answer, compares the ids with llama.cpp's, splits the rows and writes them. Each side is a
-process of its own; its imports are not counted.
+checks nothing either. Ours is both stages: they read the file, check every row, sort the rows,
+render prompt and answer, compare the ids with llama.cpp's, split the rows and write them. Each side
+is a process of its own; its imports are not counted, its children's memory is told apart.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ def main() -> None:
         run = subprocess.run(
             command, env={**os.environ, **QUIET}, check=True, capture_output=True, text=True
         )
-        seconds, peak = json.loads(run.stdout.splitlines()[-1])
-        pace = arguments.rows / seconds
-        print(f"{side:<6} {pace:8.0f} rows/s  {seconds:7.2f} s  {peak / 1e9:5.2f} GB", flush=True)
+        seconds, *peaks = json.loads(run.stdout.splitlines()[-1])
+        pace, memory = arguments.rows / seconds, [f"{peak / 1e9:.2f} GB" for peak in peaks]
+        print(f"{side:<6} {pace:8.0f} rows/s  {seconds:7.2f} s  {' + '.join(memory)}", flush=True)
 
 
 def rows(count: int) -> Iterator[list[dict[str, str]]]:
@@ -79,20 +79,23 @@ def base() -> object:
 
 
 def ours(folder: Path) -> None:
-    """The stage."""
-    from pipeline.intake.source import read_source
+    """Both stages, in this process."""
+    import tokenizers  # noqa: F401
+
+    from pipeline.intake.source import locate
     from pipeline.made.stage import Where
-    from pipeline.stages import prepare
-    from pipeline.stages.settings import Prepare
+    from pipeline.stages import intake, prepare
+    from pipeline.stages.settings import Intake, Prepare
+    from pipeline.tools import llamacpp
     from pipeline.tools.cores import cores
 
-    known = base()
-    source = read_source(folder / "rows.jsonl")[0]
-    out = Path(tempfile.mkdtemp(dir=folder))
+    llamacpp.library()
+    known, where = base(), Where(threads=cores())
+    taken, out = (Path(tempfile.mkdtemp(dir=folder)) for _ in range(2))
     began = time.perf_counter()
-    prepare.run(
-        out, Prepare(system="", skip_long=False), known, source, where=Where(threads=cores())
-    )
+    rows = intake.run(taken, Intake(), locate(folder / "rows.jsonl"), where=where)
+    print(f"intake {time.perf_counter() - began:.2f} s")
+    prepare.run(out, Prepare(system="", skip_long=False), known, rows, where=where)
     told(began)
 
 
@@ -115,9 +118,13 @@ def plain(folder: Path) -> None:
 
 
 def told(began: float) -> None:
-    """Seconds and peak memory, for the process that asked."""
+    """Seconds and peak memory of this process and of its largest child, for who asked."""
+    from pipeline.tools import jinja
+
     seconds = time.perf_counter() - began
-    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+    jinja._RENDERER.end()  # waited for, a child's memory is known
+    whose = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    print(json.dumps([seconds, *(resource.getrusage(who).ru_maxrss * 1024 for who in whose)]))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from pipeline.bases.reference import resolve
-    from pipeline.intake.source import read_source
+    from pipeline.chain import take_in
+    from pipeline.intake.source import locate
     from pipeline.run.child_process import ChildProcess
     from pipeline.spec import spec
     from pipeline.stages import fetch, prepare, tune
@@ -63,18 +64,20 @@ def main() -> None:
     rows = made_of[: arguments.rows]
     assert len(rows) == arguments.rows, f"only {len(rows)} rows"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    source, _ = read_source(data)
+    engine = ChildProcess(threads=max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
+    taken = take_in(locate(data), engine)
     asked = spec.read("brand-voice", PROJECT / "modelfiles")
     if made_of != shipped():
         asked = asked.model_copy(update={"system": BRIEF})
     reference = resolve(asked.base, asked.beside)
-    chosen = settings(asked, source.statistics, reference)
-    engine = ChildProcess(threads=max(1, len(os.sched_getaffinity(0)) // arguments.jobs))
+    chosen = settings(asked, taken.statistics, reference)
     base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
-    made = engine.do(prepare.STAGE, chosen.prepare, base=base, data=source)
+    made = engine.do(prepare.STAGE, chosen.prepare, base=base, data=taken)
     if made.validation < ENOUGH and made_of[arguments.rows :]:
         data.write_text("".join(json.dumps(row) + "\n" for row in made_of[arguments.rows :]))
-        more = engine.do(prepare.STAGE, chosen.prepare, base=base, data=read_source(data)[0])
+        more = engine.do(
+            prepare.STAGE, chosen.prepare, base=base, data=take_in(locate(data), engine)
+        )
         made = watched(made, more, engine.store.home / f"benchmark-{arguments.rows}")
     passes = arguments.passes or chosen.tune.epochs + 1
     print(f"{made.train} rows ({made.tokens} tokens) to train on, {made.validation} to choose by")
@@ -100,8 +103,8 @@ def main() -> None:
 
 def watched(made: Dataset, more: Dataset, out: Path) -> Dataset:
     """The same training; the validation part filled up with rows that are not trained."""
-    rows = [*made.part("validation"), *made.part("test")]
-    rows += [row for part in ("test", "validation", "train") for row in more.part(part)]
+    rows = [*made.each("validation"), *made.each("test")]
+    rows += [row for part in ("test", "validation", "train") for row in more.each(part)]
     shutil.copytree(made.path, out, dirs_exist_ok=True)
     kept = rows[:ENOUGH]
     (out / "validation.jsonl").write_text("".join(f"{canonical(row)}\n" for row in kept))

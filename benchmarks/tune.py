@@ -58,7 +58,8 @@ def main() -> None:
 
     from pipeline.bases.chat_template import trained_messages
     from pipeline.bases.reference import resolve
-    from pipeline.intake.source import read_source
+    from pipeline.chain import take_in
+    from pipeline.intake.source import locate
     from pipeline.run.child_process import ChildProcess
     from pipeline.spec import spec
     from pipeline.stages import fetch, prepare
@@ -69,14 +70,14 @@ def main() -> None:
     lines = arguments.data.read_text(encoding="utf-8").splitlines()
     data.write_text("\n".join(lines[: arguments.rows or None]) + "\n", encoding="utf-8")
     asked = spec.read("brand-voice", PROJECT / "modelfiles", sets=("tune.epochs=1",))
-    source, _ = read_source(data)
-    reference = resolve(asked.base, asked.beside)
-    chosen = settings(asked, source.statistics, reference)
     shared = ChildProcess()
+    taken = take_in(locate(data), shared)
+    reference = resolve(asked.base, asked.beside)
+    chosen = settings(asked, taken.statistics, reference)
     base = shared.do(fetch.STAGE, chosen.fetch, base=reference)
-    made = shared.do(prepare.STAGE, chosen.prepare, base=base, data=source)
+    made = shared.do(prepare.STAGE, chosen.prepare, base=base, data=taken)
     rows = folder / "train.json"
-    trained = [trained_messages(row["messages"], asked.system) for row in made.part("train")]
+    trained = [trained_messages(row["messages"], asked.system) for row in made.each("train")]
     rows.write_text(json.dumps(trained), encoding="utf-8")
 
     print(f"{len(trained)} rows, {made.tokens} tokens, batch {chosen.tune.batch}, one epoch")

@@ -13,14 +13,15 @@ from pipeline.common.errors import BadInput
 from pipeline.intake.markers import marker
 from pipeline.intake.source import Source
 from pipeline.made.artifacts import Base, Dataset, Specialist
+from pipeline.made.conversations import Conversations
 from pipeline.made.stage import insist
 from pipeline.release.prompt_forms import forms
 from pipeline.run.engine import Engine
 from pipeline.spec import modelfile
 from pipeline.spec.parameters import check_answers, doubtful
 from pipeline.spec.spec import Spec
-from pipeline.stages import fetch, pack, prepare, tune
-from pipeline.stages.settings import settings
+from pipeline.stages import fetch, intake, pack, prepare, tune
+from pipeline.stages.settings import Intake, settings
 
 LEAST_ANSWER = 512  # tokens that any answer may have
 LONG = 8  # times the longest trained answer is no answer any more
@@ -55,10 +56,11 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
         PipelineError: what a stage raised.
     """
     reference = resolve(spec.base, spec.beside)
-    chosen = settings(spec, source.statistics, reference, gpu_bytes)
+    rows = take_in(source, engine)
+    chosen = settings(spec, rows.statistics, reference, gpu_bytes)
     base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
-    data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=source)
-    engine.check(lambda: check_parameters(spec, source, base, data))
+    data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=rows)
+    engine.check(lambda: check_parameters(spec, rows, base, data))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
     gguf = engine.do(pack.STAGE, chosen.pack, base=base, adapter=adapter, data=data)
     insist(base, data, adapter, gguf)
@@ -68,34 +70,44 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
         data=data,
         adapter=adapter,
         gguf=gguf,
-        system=served_system(spec, source, base),
-        parameters=served_parameters(spec, source, base, data),
+        rows=rows,
+        system=served_system(spec, rows, base),
+        parameters=served_parameters(spec, rows, base, data),
         license="\n\n".join(filter(None, [spec.license, base.license])),
         stages=tuple(engine.touched),
     )
 
 
-def served_parameters(spec: Spec, source: Source, base: Base, data: Dataset) -> dict[str, Any]:
+def take_in(source: Source, engine: Engine) -> Conversations:
+    """The user's rows: checked, and in the store.
+
+    Raises:
+        BadInput: the file, or some of its rows.
+    """
+    return engine.do(intake.STAGE, Intake(), source=source)
+
+
+def served_parameters(spec: Spec, rows: Conversations, base: Base, data: Dataset) -> dict[str, Any]:
     """The Modelfile's PARAMETERs, with room for every row and an end for every answer.
 
     A sampled answer may never end by itself, and then `ollama run` never comes back.
     """
-    context = context_length(spec, source, base, data)
+    context = context_length(spec, rows, base, data)
     most = min(max(LEAST_ANSWER, LONG * data.longest_answer), context)
     return {"num_predict": most, **spec.parameters, "num_ctx": context}
 
 
-def check_parameters(spec: Spec, source: Source, base: Base, data: Dataset) -> None:
+def check_parameters(spec: Spec, rows: Conversations, base: Base, data: Dataset) -> None:
     """Refuse, before anything is trained, PARAMETERs under which answers would be cut.
 
     Raises:
         BadInput: with the row or the length that does not fit.
     """
     check_answers(spec.parameters, data.longest_answer, data.answers)
-    context_length(spec, source, base, data)
+    context_length(spec, rows, base, data)
 
 
-def context_length(spec: Spec, source: Source, base: Base, data: Dataset) -> int:
+def context_length(spec: Spec, rows: Conversations, base: Base, data: Dataset) -> int:
     """The num_ctx to serve with: room for every row, and for what the proof asks.
 
     Raises:
@@ -103,7 +115,7 @@ def context_length(spec: Spec, source: Source, base: Base, data: Dataset) -> int
     """
     value = spec.parameters.get("num_ctx")
     asked = value if isinstance(value, int) else None
-    form = longest_form(base, served_system(spec, source, base))
+    form = longest_form(base, served_system(spec, rows, base))
     found = modelfile.context_length(max(data.longest, form), base.context, None)
     if asked is None:
         return found
@@ -129,22 +141,22 @@ def longest_form(base: Base, system: str) -> int:
     return max(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in texts) + 4
 
 
-def served_system(spec: Spec, source: Source, base: Base) -> str:
+def served_system(spec: Spec, rows: Conversations, base: Base) -> str:
     """SYSTEM: the Modelfile's, else the message that every row has, as the rows were trained."""
-    shared = source.statistics.shared_system
+    shared = rows.statistics.shared_system
     if spec.system or not base.nfc:
         return spec.system or shared
     return unicodedata.normalize("NFC", shared)
 
 
-def remarks(spec: Spec, source: Source) -> list[str]:
+def remarks(spec: Spec, rows: Conversations) -> list[str]:
     """What a user should know before anything is trained."""
-    return _system_messages(spec, source) + doubtful(spec.parameters)
+    return _system_messages(spec, rows) + doubtful(spec.parameters)
 
 
-def _system_messages(spec: Spec, source: Source) -> list[str]:
+def _system_messages(spec: Spec, rows: Conversations) -> list[str]:
     """What is trained of the rows' system messages, and what is served."""
-    known = source.statistics
+    known = rows.statistics
     own = known.rows - known.without_system
     kinds = f"{known.systems} different ones" if known.systems > 1 else "one and the same"
     if not own or (spec.system and spec.system == known.shared_system):

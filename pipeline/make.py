@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipeline.chain import build, check, remarks
+from pipeline.chain import build, check, remarks, take_in
 from pipeline.common.progress import Progress
 from pipeline.common.words import duration
 from pipeline.intake.source import Source
@@ -13,7 +13,7 @@ from pipeline.made.stage import Where
 from pipeline.plan import plan
 from pipeline.release import publish
 from pipeline.run.child_process import ChildProcess
-from pipeline.run.engine import Watcher
+from pipeline.run.engine import Engine, Watcher
 from pipeline.run.store import Store
 from pipeline.spec.spec import Spec
 from pipeline.stages.preparing.telling import counted
@@ -63,15 +63,16 @@ def make(
     store = Store()
     with store.lease():
         check(asked, lambda progress: shown.report("base", progress))
+        engine = ChildProcess(store, watcher, device=device.device)
+        rows = take_in(source, engine)
         address = server.ensure(lambda line: shown.say("ollama", line))
         with Ollama(address) as ollama:
             publish.settle(
                 asked.name, ollama, lambda line: shown.say("release", line), replace=replace
             )
-            for line in remarks(asked, source):
+            for line in remarks(asked, rows):
                 shown.say("data", line)
-            looked = _look_ahead(asked, source, store, device, ollama, shown)
-            engine = ChildProcess(store, watcher, device=device.device)
+            looked = _look_ahead(asked, source, engine, device, ollama, shown)
             made = build(asked, source, engine, device.memory)
             if publish.nothing_to_do(made, ollama, lambda line: shown.say("release", line)):
                 shown.done("release", "ready")
@@ -83,10 +84,10 @@ def make(
 
 
 def _look_ahead(
-    asked: Spec, source: Source, store: Store, device: Device, ollama: Ollama, shown: Shown
+    asked: Spec, source: Source, engine: Engine, device: Device, ollama: Ollama, shown: Shown
 ) -> bool:
     """Say what is to be made, once this Ollama could serve it; False if all is made."""
-    ahead = plan(asked, source, store, device.memory)
+    ahead = plan(asked, source, engine, device.memory)
     if not ahead.seconds:
         return False
     capable(ollama, asked.parameters)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.bases.reference import resolve
-from pipeline.chain import build, remarks
+from pipeline.chain import build, remarks, take_in
 from pipeline.intake.source import Source
 from pipeline.made import sealed
 from pipeline.made.artifacts import Artifact, Dataset
@@ -53,13 +53,13 @@ class Plan(BaseModel):
     """Rows to train on, to choose the checkpoint by, and for the proof; None until prepared."""
 
 
-def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None) -> Plan:
-    """Look up every stage; nothing is made.
+def plan(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = None) -> Plan:
+    """Look up every stage. Nothing is made but what the rest depends on: the rows are taken in.
 
     Raises:
-        BadInput: what the chain refuses before it makes anything.
+        BadInput: what the chain refuses before it makes anything, broken rows among it.
     """
-    dry = Dry(store)
+    dry = Dry(engine)
     with suppress(NotMade):
         build(spec, source, dry, gpu_bytes)
     data = dry.ready.get(PREPARE.name)
@@ -69,7 +69,7 @@ def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None)
         settings=dry.settings,
         steps=dry.steps,
         seconds=sum(step.seconds for step in dry.steps),
-        notes=remarks(spec, source) + dry.notes,
+        notes=remarks(spec, take_in(source, engine)) + dry.notes,
         parts={part: getattr(data, part) for part in PARTS} if isinstance(data, Dataset) else None,
     )
 
@@ -77,8 +77,9 @@ def plan(spec: Spec, source: Source, store: Store, gpu_bytes: int | None = None)
 class Dry(Engine):
     """Makes nothing: notes what is ready, else what differs from the last time, and the time."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.store)
+        self._engine = engine
         self.steps: list[Step] = []
         self.settings: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
@@ -87,6 +88,8 @@ class Dry(Engine):
 
     def do(self, stage: Stage[A], settings: BaseModel, **inputs: BaseModel) -> A:
         """The artifact if it is ready, else something that stands for it."""
+        if stage.at_once:
+            self._engine.do(stage, settings, **inputs)
         self.settings[stage.name] = settings.model_dump(mode="json")
         if waits_for := {value.by for value in inputs.values() if isinstance(value, Unmade)}:
             last = next(s.stage for s in reversed(self.steps) if s.stage in waits_for)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from taken_in import taken_in
 from tokenizers import Tokenizer
 
 from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common.values import Conversation
 from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf, Specialist
+from pipeline.made.conversations import Conversations
 from pipeline.tools import smallest
 
 ANSWER = [*(smallest.byte_id(character) for character in smallest.SAYS), smallest.END]
@@ -31,6 +33,7 @@ def specialist(
         name=name,
         base=base,
         data=_data(folder / "prepare-0", base, system, rows),
+        rows=_taken_in(folder, base, system, rows),
         adapter=_adapter(folder / "tune-0"),
         gguf=_gguf(folder / "pack-0", says, endless),
         system=system,
@@ -79,6 +82,16 @@ def _data(path: Path, base: Base, system: str, rows: int) -> Dataset:
         longest_answer=len(ANSWER),
         uses_system=True,
     )
+
+
+def _taken_in(folder: Path, base: Base, system: str, rows: int) -> Conversations:
+    """The file that `_data` would have been made of; a row's number is its line."""
+    lines = [_row(base, system, number) for number in range(1, rows + 1)]
+    text = "".join(json.dumps({"messages": line["messages"]}) + "\n" for line in lines)
+    (folder / "rows.jsonl").write_text(text)
+    (folder / "intake-0").mkdir()
+    found = taken_in(folder / "rows.jsonl", folder / "intake-0")
+    return found.model_copy(update={"file": "rows.jsonl"})
 
 
 def _row(base: Base, system: str, number: int) -> dict[str, object]:

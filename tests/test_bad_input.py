@@ -89,5 +89,5 @@ def test_what_is_wrong_with_the_disk_is_no_trace(
     def broken(*_: object, **__: object) -> None:
         raise OSError(code, os.strerror(code), "/the/store")
 
-    monkeypatch.setattr("pipeline.intake.source.read_source", broken)
+    monkeypatch.setattr("pipeline.intake.source.locate", broken)
     refused(make(), f"/the/store: {os.strerror(code)}")

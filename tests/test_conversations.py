@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from taken_in import taken_in
 
 from pipeline.common.errors import BadInput
 from pipeline.intake.conversations import read
-from pipeline.intake.source import read_source
 
 GOOD = '{"messages": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Day"}]}'
 
@@ -41,7 +41,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(text)
     with pytest.raises(BadInput) as error:
-        read(path)
+        list(read(path))
     assert str(error.value).startswith(f"{path}{words}")
     assert error.value.next_step
 
@@ -59,21 +59,21 @@ def test_a_wrong_file_is_named(tmp_path: Path, raw: bytes, words: str) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(raw)
     with pytest.raises(BadInput) as error:
-        read(path)
+        list(read(path))
     assert words in str(error.value)
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such file"):
-        read(tmp_path / "none.jsonl")
+        list(read(tmp_path / "none.jsonl"))
     with pytest.raises(BadInput, match="is a folder"):
-        read(tmp_path)
+        list(read(tmp_path))
 
 
 def test_windows_line_ends_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode() + b"\r\n" + GOOD.encode())
-    assert [row.line for row in read(path)] == [1, 2]
+    assert [row.line for row in list(read(path))] == [1, 2]
 
 
 def test_white_space_and_order_do_not_make_another_source(tmp_path: Path) -> None:
@@ -81,12 +81,12 @@ def test_white_space_and_order_do_not_make_another_source(tmp_path: Path) -> Non
     one, two = tmp_path / "one.jsonl", tmp_path / "two.jsonl"
     one.write_text(f"{GOOD}\n{other}\n")
     two.write_text(f"\n{other}\n{GOOD.replace(', ', ',')}\n")
-    assert read_source(one)[0].digest == read_source(two)[0].digest
+    assert taken_in(one).digest == taken_in(two).digest
     two.write_text(f"{other}\n{GOOD.replace('Day', 'Night')}\n")
-    assert read_source(one)[0].digest != read_source(two)[0].digest
+    assert taken_in(one).digest != taken_in(two).digest
 
 
 def test_a_number_of_thousands_of_digits_is_an_error_with_its_line(tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"messages": [], "n": ' + "9" * 5000 + "}\n")
     with pytest.raises(BadInput, match=r"rows.jsonl:1: .*a number too long"):
-        read(tmp_path / "rows.jsonl")
+        list(read(tmp_path / "rows.jsonl"))

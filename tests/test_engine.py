@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import toy
 from engines import InProcess, prepared
+from taken_in import taken_in
 
 from pipeline.common.errors import BadInput
-from pipeline.intake.source import Source, read_source
 from pipeline.made.artifacts import Base
+from pipeline.made.conversations import Conversations
 from pipeline.made.stage import NotMade, Stage
 from pipeline.plan import Dry
 from pipeline.run import child_process
@@ -42,21 +43,21 @@ def make(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Mak
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> Source:
+def rows(tmp_path: Path) -> Conversations:
     return written(tmp_path / "rows.jsonl", "Yes")
 
 
-def written(path: Path, answer: str) -> Source:
+def written(path: Path, answer: str) -> Conversations:
     turns = [
         [{"role": "user", "content": f"Question {n}"}, {"role": "assistant", "content": answer}]
         for n in range(12)
     ]
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in turns))
-    return read_source(path)[0]
+    return taken_in(path)
 
 
 def test_what_was_made_is_found_again_by_whichever_engine(
-    make: Make, tmp_path: Path, smallest_base: Base, rows: Source
+    make: Make, tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     told: list[str] = []
     watcher = Watcher(
@@ -73,7 +74,9 @@ def test_what_was_made_is_found_again_by_whichever_engine(
     assert told == ["prepare …", "prepare done", "prepare ready", "prepare ready"]
 
 
-def test_all_engines_make_the_same(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
+def test_all_engines_make_the_same(
+    tmp_path: Path, smallest_base: Base, rows: Conversations
+) -> None:
     one, other = (
         kind(Store(tmp_path / kind.__name__)).do(
             prepare.STAGE, PLAIN, base=smallest_base, data=rows
@@ -95,7 +98,7 @@ def test_an_error_arrives_as_it_was_raised_and_leaves_no_directory(
 
 
 def test_what_the_stage_says_and_reports_is_passed_on(
-    make: Make, tmp_path: Path, smallest_base: Base, rows: Source
+    make: Make, tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     said: list[tuple[str, str]] = []
     watcher = Watcher(say=lambda stage, line: said.append((stage, line)))
@@ -105,7 +108,7 @@ def test_what_the_stage_says_and_reports_is_passed_on(
 
 
 def test_a_job_is_plain_and_names_nothing_of_this_machine(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     jobs: list[Job] = []
 
@@ -127,13 +130,13 @@ def test_a_job_is_plain_and_names_nothing_of_this_machine(
 # A stage is a module, its artifact, its settings, and a line in the chain.
 
 
-def toy_chain(engine: Engine, base: Base, rows: Source, letters: str = "ey") -> toy.Counted:
+def toy_chain(engine: Engine, base: Base, rows: Conversations, letters: str = "ey") -> toy.Counted:
     data = engine.do(prepare.STAGE, PLAIN, base=base, data=rows)
     return engine.do(toy.STAGE, toy.Count(letters=letters), data=data)
 
 
 def test_a_toy_stage_needs_no_line_anywhere_else(
-    make: Make, tmp_path: Path, smallest_base: Base, rows: Source
+    make: Make, tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     engine = make(Store(tmp_path))
     counted = toy_chain(engine, smallest_base, rows)
@@ -144,12 +147,12 @@ def test_a_toy_stage_needs_no_line_anywhere_else(
 
 
 def test_its_plan_is_the_same_chain_run_dry(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     store = Store(tmp_path)
 
     def planned(letters: str = "ey") -> list[tuple[str, str, str]]:
-        dry = Dry(store)
+        dry = Dry(InProcess(store))
         with suppress(NotMade):
             assert toy_chain(dry, smallest_base, rows, letters).found
         return [(step.stage, step.state, step.why) for step in dry.steps]
@@ -169,7 +172,7 @@ def test_a_directory_that_an_earlier_key_named_is_found_under_its_name(
     make: Make,
     tmp_path: Path,
     smallest_base: Base,
-    rows: Source,
+    rows: Conversations,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Base, "PURPOSES", {"training": ("config.json",)})

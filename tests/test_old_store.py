@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from taken_in import taken_in
 
 from pipeline import chain, plan
 from pipeline.bases.reference import Reference
 from pipeline.cli import commands as cli
 from pipeline.common import places
 from pipeline.common.values import digest_of
-from pipeline.intake.source import Source, read_source
+from pipeline.intake.source import locate
 from pipeline.made import sealed
 from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf, Specialist
 from pipeline.release import released
@@ -54,7 +55,7 @@ def reference(old: Path) -> Reference:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Source:
+def rows(tmp_path: Path) -> Path:
     """The rows that it was trained on."""
     turns = [
         [{"role": "user", "content": f"Question {n}?"}, {"role": "assistant", "content": "No."}]
@@ -63,7 +64,7 @@ def source(tmp_path: Path) -> Source:
     (tmp_path / "rows.jsonl").write_text(
         "".join(json.dumps({"messages": row}) + "\n" for row in turns)
     )
-    return read_source(tmp_path / "rows.jsonl")[0]
+    return tmp_path / "rows.jsonl"
 
 
 def artifacts(old: Path) -> tuple[Base, Dataset, Adapter, Gguf]:
@@ -94,11 +95,11 @@ def test_what_was_fetched_and_trained_is_found_by_todays_keys(old: Path) -> None
 
 
 def test_rows_are_prepared_again_to_the_same_bytes_and_nobody_trains_again(
-    old: Path, source: Source
+    old: Path, rows: Path
 ) -> None:
     base, data, adapter, _ = artifacts(old)
     again = ChildProcess().do(
-        prepare.STAGE, Prepare(system="Be brief.", skip_long=False), base=base, data=source
+        prepare.STAGE, Prepare(system="Be brief.", skip_long=False), base=base, data=taken_in(rows)
     )
     assert again.path != data.path
     assert again.digest == data.digest
@@ -132,17 +133,18 @@ def test_an_input_that_is_the_same_is_no_difference_in_the_plan(old: Path) -> No
 
 
 def test_the_plan_says_what_differs(
-    old: Path, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "resolve", lambda *_: reference(old))
     monkeypatch.setattr(chain, "resolve", lambda *_: reference(old))
     (tmp_path / "tiny.Modelfile").write_text("FROM ./tiny-random\nSYSTEM Be brief.\n")
-    made = plan.plan(read_spec("tiny", tmp_path), source, Store())
-    assert [(step.stage, step.state) for step in made.steps][:2] == [
+    made = plan.plan(read_spec("tiny", tmp_path), locate(rows), ChildProcess())
+    assert [(step.stage, step.state) for step in made.steps][:3] == [
+        ("intake", "ready"),
         ("fetch", "ready"),
         ("prepare", "runs"),
     ]
-    assert [step.why for step in made.steps[1:]] == [
+    assert [step.why for step in made.steps[2:]] == [
         "version of the stage: 1 → 2",
         "uses what prepare makes",
         "uses what tune makes",
@@ -150,7 +152,7 @@ def test_the_plan_says_what_differs(
 
 
 def test_a_plan_in_which_the_last_stage_alone_runs(
-    old: Path, source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    old: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (plan, chain):
         monkeypatch.setattr(module, "resolve", lambda *_: reference(old))
@@ -159,12 +161,12 @@ def test_a_plan_in_which_the_last_stage_alone_runs(
         prepare.STAGE,
         Prepare(system="Be brief.", skip_long=False),
         base=artifacts(old)[0],
-        data=source,
+        data=taken_in(rows),
     )
     sets = ("tune.epochs=30", "tune.learning_rate=0.02")
-    made = plan.plan(read_spec("tiny", tmp_path, sets=sets), source, Store())
-    assert [step.state for step in made.steps] == ["ready", "ready", "ready", "runs"]
-    assert made.steps[3].why == "version of the stage: 2 → 3"
+    made = plan.plan(read_spec("tiny", tmp_path, sets=sets), locate(rows), ChildProcess())
+    assert [step.state for step in made.steps] == ["ready"] * 4 + ["runs"]
+    assert made.steps[4].why == "version of the stage: 2 → 3"
     assert made.parts == {"train": 43, "validation": 3, "test": 2}
 
 

@@ -4,17 +4,18 @@ import json
 from pathlib import Path
 
 import pytest
+from taken_in import taken_in
 
 from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common.errors import BadInput, BadRows
 from pipeline.common.values import Conversation
-from pipeline.intake.source import read_source
+from pipeline.intake.source import locate
 from pipeline.made.artifacts import Base, Dataset
 from pipeline.made.stage import Where
-from pipeline.stages import prepare
+from pipeline.stages import intake, prepare
 from pipeline.stages.preparing.segmenter import UNTRAINED
-from pipeline.stages.preparing.split import PARTS, Split
-from pipeline.stages.settings import Prepare
+from pipeline.stages.preparing.split import PARTS, Crowds, Split
+from pipeline.stages.settings import Intake, Prepare
 from pipeline.tools import llamacpp
 
 
@@ -36,11 +37,11 @@ def prepared(
     out = folder / "out"
     out.mkdir(exist_ok=True)
     settings = Prepare(system=system, skip_long=more.get("skip_long", False))
-    return prepare.run(out, settings, base, read_source(written(folder, *rows))[0], where=Where())
+    return prepare.run(out, settings, base, taken_in(written(folder, *rows)), where=Where())
 
 
 def only(data: Dataset) -> dict:
-    return data.part("train")[0]["sequences"][0]
+    return next(iter(data.each("train")))["sequences"][0]
 
 
 def test_only_answers_and_their_end_of_turn_are_learned(
@@ -95,7 +96,10 @@ def test_system_goes_to_rows_without_one_only(tmp_path: Path, smallest_base: Bas
 
 
 def parts_of(rows: list[Conversation]) -> list[str]:
-    split = Split(rows)
+    crowds = Crowds()
+    for row in rows:
+        crowds.add(row)
+    split = Split(crowds.rows, crowds.common, crowds.copies)
     return [split.part(row) for row in rows]
 
 
@@ -158,7 +162,7 @@ def test_a_row_longer_than_the_context_is_refused_or_skipped_by_name(
         out,
         Prepare(system="", skip_long=True),
         short,
-        read_source(written(tmp_path, *rows))[0],
+        taken_in(written(tmp_path, *rows)),
         where=Where(say=said.append),
     )
     assert data.rows == 1
@@ -181,7 +185,7 @@ def test_a_template_that_rewrites_former_turns_gives_each_answer_its_own_sequenc
     )
     thinking = smallest_base.model_copy(update={"path": copy})
     data = prepared(tmp_path, thinking, ask("One", "Two", "Three", "Four"))
-    assert len(data.part("train")[0]["sequences"]) == 2
+    assert len(next(iter(data.each("train")))["sequences"]) == 2
 
 
 def test_a_control_token_in_system_is_refused(tmp_path: Path, smallest_base: Base) -> None:
@@ -189,17 +193,12 @@ def test_a_control_token_in_system_is_refused(tmp_path: Path, smallest_base: Bas
         prepared(tmp_path, smallest_base, ask("Hello", "Day"), system="You <|end|> are")
 
 
-def test_a_file_that_changes_in_between_is_not_filed_under_its_old_key(
-    tmp_path: Path, smallest_base: Base
-) -> None:
+def test_a_file_that_changes_in_between_is_not_filed_under_its_old_key(tmp_path: Path) -> None:
     path = written(tmp_path, ask("Hello", "Day"))
-    before = read_source(path)[0]
+    before = locate(path)
     written(tmp_path, ask("Hello", "Day"), ask("Hi", "Night"))
-    out = tmp_path / "out"
-    out.mkdir()
-    settings = Prepare(system="", skip_long=False)
     with pytest.raises(BadInput, match="changed while it was read"):
-        prepare.run(out, settings, smallest_base, before, where=Where())
+        intake.run(tmp_path, Intake(), before, where=Where())
 
 
 def run_on(folder: Path, base: Base, *rows: dict, system: str = "") -> tuple[Dataset, list[str]]:
@@ -209,7 +208,7 @@ def run_on(folder: Path, base: Base, *rows: dict, system: str = "") -> tuple[Dat
     out.mkdir(exist_ok=True)
     said: list[str] = []
     settings = Prepare(system=system, skip_long=False)
-    data = prepare.run(out, settings, base, read_source(path)[0], where=Where(say=said.append))
+    data = prepare.run(out, settings, base, taken_in(path), where=Where(say=said.append))
     return data, said
 
 
@@ -246,10 +245,10 @@ def test_rows_without_marks_are_prepared_as_they_always_were(
     rows = [ask(f"Question {n}", f"Answer {n}") for n in range(45)]
     rows += [own, ask("Grüße\r\n  x", "  “Ja” 🙂\n")]
     data = prepared(tmp_path, smallest_base, *rows, system="Be kind.")
-    source = read_source(tmp_path / "rows.jsonl")[0]
+    source = taken_in(tmp_path / "rows.jsonl")
     assert source.digest == "b676a64fc4a7c2bec1abcb976bbdc55a813cfdf5326af9fbaf7208712f0c0c6c"
     assert data.digest == "c997f9dfcf1cb437952fc4433a3d9621af83cc01ba9cc20d5b1189a87f09488f"
-    shipped = read_source(Path(__file__).parent.parent / "data/brand-voice.jsonl")[0]
+    shipped = taken_in(Path(__file__).parent.parent / "data/brand-voice.jsonl")
     assert shipped.digest == "ddf67092106ee3d8ae2b9c17fb4433310631c86c5dccd234376e306d7e18c8cd"
 
 
@@ -261,7 +260,7 @@ def test_an_answer_that_is_not_to_be_learned_is_read_as_a_server_reads_it(
     plain = only(prepared(tmp_path, smallest_base, turns, system="Be kind."))
     turns[1] = {**turns[1], **mark}
     data, said = run_on(tmp_path, smallest_base, {"messages": turns}, system="Be kind.")
-    (row,) = data.part("train")
+    (row,) = list(data.each("train"))
     (sequence,) = row["sequences"]
     assert sequence["ids"] == plain["ids"]
     with llamacpp.Model(smallest_base.vocab) as model:
@@ -332,7 +331,7 @@ def test_a_control_token_that_no_template_writes_is_learned_as_the_letters_users
     """As <filename> in SmolLM2: an answer shows letters, a prompt is read with control tokens."""
     turns = ask("What is <unk>?", "Run: add <unk>", "And then?", "Done.")
     data, said = run_on(tmp_path, smallest_base, {"messages": turns})
-    first, second = data.part("train")[0]["sequences"]
+    first, second = next(iter(data.each("train")))["sequences"]
     with llamacpp.Model(smallest_base.vocab) as model:
         letters = model.tokenize("Run: add <unk>", special=False)
         assert learned(first) == [*letters, smallest_base.end_of_turn]
@@ -354,7 +353,7 @@ def test_rows_that_need_nfc_are_one_note(tmp_path: Path, smallest_base: Base) ->
     notes = [line for line in said if "NFC" in line]
     assert len(notes) == 1
     assert "60 rows, lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 …" in notes[0]
-    assert "é" in data.part("train")[0]["messages"][0]["content"]
+    assert "é" in next(iter(data.each("train")))["messages"][0]["content"]
 
 
 def test_rows_that_all_ask_the_same_are_split_within_the_question(

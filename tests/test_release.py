@@ -135,7 +135,7 @@ FAULTS = [
     ("garbles", "answers are garbled when asked for as `ollama run` asks"),
     ("old", "the chat template differs at 1:\n  trained '{#- This template"),
     ("other render", "differs at"),
-    ("forgets system", "the prompt of test row 1 (“"),
+    ("forgets system", "the prompt of rows.jsonl:9 (“"),
     ("says no render", "lacks rendered_template"),
     ("doubles bos", "(a second BOS)"),
     ("counts nothing", "lacks prompt_eval_count"),
@@ -307,7 +307,7 @@ def test_ids_other_than_the_trained_ones_are_no_proof(made: Specialist, ollama: 
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     rows[0]["sequences"][0]["ids"][5] += 1
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ProofFailed, match=r"trained tokens of test row 1 \(“.+”\) differs at 5"):
+    with pytest.raises(ProofFailed, match=r"trained tokens of rows.jsonl:9 \(“.+”\) differs at 5"):
         release(made, ollama)
 
 
@@ -328,15 +328,11 @@ def test_the_proof_has_twenty_conversations_of_rows_and_forms(tmp_path: Path) ->
     many = list(conversations(specialist(tmp_path / "many", rows=40)))
     assert len(many) == CONVERSATIONS
     assert [case.source.partition(" (“")[0] for case in many[:5]] == [
-        "test row 1",
-        "test row 2",
-        "test row 3",
-        "test row 4",
-        "train row 1",
+        *(f"rows.jsonl:{line}" for line in (37, 38, 39, 40, 1)),
     ]
     assert [case.source.partition(" (“")[0] for case in few[:3]] == [
-        "test row 1",
-        "test row 2",
+        "rows.jsonl:1",
+        "rows.jsonl:2",
         "built-in form: one question",
     ]
     assert all(case.messages[-1]["role"] == "user" for case in many)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from taken_in import taken_in
 
 from pipeline.common import places
 from pipeline.common.errors import SHOWN, BadInput, BadRows
@@ -15,7 +16,6 @@ from pipeline.common.values import Conversation
 from pipeline.intake.conversations import read
 from pipeline.intake.fields import MEANS_NOTHING, REFUSED
 from pipeline.intake.markers import marker
-from pipeline.intake.source import read_source
 from pipeline.tools.jinja import render_text
 
 USER = {"role": "user", "content": "Open number four."}
@@ -36,7 +36,7 @@ def written(folder: Path, *rows: Any) -> Path:
 
 def refusal(folder: Path, *rows: Any) -> BadInput:
     with pytest.raises(BadInput) as error:
-        read(written(folder, *rows))
+        list(read(written(folder, *rows)))
     assert all(fault.next_step for fault in error.value.each())
     return error.value
 
@@ -44,22 +44,22 @@ def refusal(folder: Path, *rows: Any) -> BadInput:
 def test_an_answer_marked_not_to_be_learned_is_context(tmp_path: Path) -> None:
     bad = {"role": "assistant", "content": "It is bread. What else would it be."}
     turns = (USER, {**bad, "weight": 0}, USER, {**ANSWER, "weight": 1})
-    assert [each.context for each in read(written(tmp_path, row(*turns)))] == [(1,)]
+    assert [each.context for each in list(read(written(tmp_path, row(*turns))))] == [(1,)]
     turns = (USER, {**bad, "train": False}, USER, {**ANSWER, "train": True})
-    assert [each.context for each in read(written(tmp_path, row(*turns)))] == [(1,)]
+    assert [each.context for each in list(read(written(tmp_path, row(*turns))))] == [(1,)]
 
 
 def test_marks_that_say_what_is_done_anyway_change_nothing(tmp_path: Path) -> None:
-    plain = read_source(written(tmp_path, row(USER, ANSWER)))[0].digest
+    plain = taken_in(written(tmp_path, row(USER, ANSWER))).digest
     marked = row({**USER, "weight": 0}, {**ANSWER, "weight": 1.0, "train": True})
-    assert read_source(written(tmp_path, marked))[0].digest == plain
+    assert taken_in(written(tmp_path, marked)).digest == plain
 
 
 def test_a_mark_makes_another_source(tmp_path: Path) -> None:
     turns = (USER, ANSWER, USER, ANSWER)
-    plain = read_source(written(tmp_path, row(*turns)))[0].digest
+    plain = taken_in(written(tmp_path, row(*turns))).digest
     marked = row(USER, {**ANSWER, "weight": 0}, USER, ANSWER)
-    assert read_source(written(tmp_path, marked))[0].digest != plain
+    assert taken_in(written(tmp_path, marked)).digest != plain
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_field_that_means_something_is_refused_wherever_it_stands(
 
 
 def test_what_means_nothing_or_says_nothing_is_no_matter(tmp_path: Path) -> None:
-    plain = read_source(written(tmp_path, row(USER, ANSWER)))[0].digest
+    plain = taken_in(written(tmp_path, row(USER, ANSWER))).digest
     known = {name: "x" for names in MEANS_NOTHING.values() for name in names}
     silent = {
         "tool_calls": [],
@@ -118,7 +118,7 @@ def test_what_means_nothing_or_says_nothing_is_no_matter(tmp_path: Path) -> None
         "weight": None,
     }
     full = row({**USER, **known}, {**ANSWER, **known, **silent}, tools=[], createdAt=3, **known)
-    assert read_source(written(tmp_path, full))[0].digest == plain
+    assert taken_in(written(tmp_path, full)).digest == plain
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_another_role_is_refused_with_what_is_meant(
 
 def test_developer_is_system(tmp_path: Path) -> None:
     turn = {"role": "developer", "content": "You sell soap."}
-    assert read(written(tmp_path, row(turn, USER, ANSWER)))[0].messages[0]["role"] == "system"
+    assert next(read(written(tmp_path, row(turn, USER, ANSWER)))).messages[0]["role"] == "system"
     assert "a system turn that is not the first" in str(
         refusal(tmp_path, row({**turn, "role": "system"}, turn, USER, ANSWER))
     )
@@ -149,7 +149,7 @@ def test_developer_is_system(tmp_path: Path) -> None:
 
 def test_a_list_of_text_parts_is_joined_by_line_breaks(tmp_path: Path) -> None:
     parts = [{"type": "text", "text": "Open"}, {"type": "text", "text": "number four."}]
-    found = read(written(tmp_path, row({"role": "user", "content": parts}, ANSWER)))
+    found = list(read(written(tmp_path, row({"role": "user", "content": parts}, ANSWER))))
     assert found[0].messages[0]["content"] == "Open\nnumber four."
 
 
@@ -170,22 +170,26 @@ def test_a_name_that_stands_twice_is_not_dropped(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(row(USER, ANSWER))[:-3] + ', "content": "Another."}]}\n')
     with pytest.raises(BadInput, match=r'rows.jsonl:1: "content" twice in one object'):
-        read(path)
+        list(read(path))
 
 
 def test_an_assistants_opening_is_context(tmp_path: Path) -> None:
     system = {"role": "system", "content": "You run a desk."}
     opening = {"role": "assistant", "content": "Hello, how can I help?"}
-    found = read(
-        written(tmp_path, row(opening, USER, ANSWER), row(system, opening, opening, USER, ANSWER))
+    found = list(
+        read(
+            written(
+                tmp_path, row(opening, USER, ANSWER), row(system, opening, opening, USER, ANSWER)
+            )
+        )
     )
     assert [each.context for each in found] == [(0,), (1, 2)]
 
 
 def test_a_row_without_a_question_is_left_out_and_a_file_of_them_refused(tmp_path: Path) -> None:
     system = {"role": "system", "content": "You cheer people up."}
-    source, rows = read_source(written(tmp_path, row(system, ANSWER), row(USER, ANSWER)))
-    assert (source.statistics.unasked, len(rows)) == ((1,), 1)
+    rows = taken_in(written(tmp_path, row(system, ANSWER), row(USER, ANSWER)))
+    assert (rows.statistics.unasked, rows.statistics.rows) == ((1,), 1)
     assert "no user turn comes before" in str(refusal(tmp_path, row(system, ANSWER)))
 
 
@@ -253,7 +257,7 @@ def test_a_file_of_another_kind_is_called_by_its_name(
     path = tmp_path / "rows.jsonl"
     path.write_text(text)
     with pytest.raises(BadInput) as error:
-        read(path)
+        list(read(path))
     assert words in str(error.value)
     assert error.value.next_step
 
@@ -264,10 +268,10 @@ def test_a_json_array_becomes_rows_by_the_command_that_is_said(tmp_path: Path) -
     path = tmp_path / "my rows.json"
     path.write_text(json.dumps([row(USER, ANSWER)] * 3, indent=1))
     with pytest.raises(BadInput) as error:
-        read(path)
+        list(read(path))
     command = error.value.next_step.partition(": ")[2]
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    assert len(read(tmp_path / "rows.jsonl")) == 3
+    assert len(list(read(tmp_path / "rows.jsonl"))) == 3
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -277,22 +281,21 @@ def test_a_file_is_read_in_whatever_encoding_an_editor_saves_it(
 ) -> None:
     rows = [row(USER, {**ANSWER, "content": text}) for text in ("Grüße\u2028🦊", "日本", "ok")]
     path = written(tmp_path, *rows)
-    digest = read_source(path)[0].digest
+    digest = taken_in(path).digest
     lines = [json.dumps(each, ensure_ascii=False) for each in rows]
     path.write_bytes((end.join(lines) + end).encode(encoding))
-    source, found = read_source(path)
-    assert source.digest == digest
-    assert [each.line for each in found] == [1, 2, 3]
+    assert taken_in(path).digest == digest
+    assert [each.line for each in list(read(path))] == [1, 2, 3]
 
 
 def test_big_endian_with_its_mark_and_broken_utf_16_are_known(tmp_path: Path) -> None:
     path = written(tmp_path, row(USER, ANSWER))
     text = path.read_text()
     path.write_bytes(b"\xfe\xff" + text.encode("utf-16-be"))
-    assert len(read(path)) == 1
+    assert len(list(read(path))) == 1
     path.write_bytes(b"\xff\xfe" + text.encode("utf-16-le") + b"\x00\xd8\x0a\x00")
     with pytest.raises(BadInput, match="broken UTF-16"):
-        read(path)
+        list(read(path))
 
 
 @pytest.mark.parametrize(
@@ -302,7 +305,7 @@ def test_big_endian_with_its_mark_and_broken_utf_16_are_known(tmp_path: Path) ->
 def test_a_binary_file_is_called_by_its_name(tmp_path: Path, raw: bytes, words: str) -> None:
     (tmp_path / "rows.jsonl").write_bytes(raw)
     with pytest.raises(BadInput, match=f"binary file .*{words}"):
-        read(tmp_path / "rows.jsonl")
+        list(read(tmp_path / "rows.jsonl"))
 
 
 FOREIGN = [
@@ -373,14 +376,14 @@ def test_thoughts_in_an_answers_text_are_refused_as_those_in_a_field_of_their_ow
         "rows.jsonl:1: turn 2 begins with <think>: thinking is not learned yet, users would read it"
     )
     tells = {**ANSWER, "content": "A tag is <think>."}
-    assert len(read(written(tmp_path, row(USER, tells)))) == 1
+    assert len(list(read(written(tmp_path, row(USER, tells))))) == 1
 
 
 def test_the_command_that_rewrites_an_array_reads_what_we_read(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
     path.write_bytes(json.dumps([row(USER, ANSWER)], ensure_ascii=False).encode("utf-16"))
     with pytest.raises(BadInput, match="JSON array") as error:
-        read(path)
+        list(read(path))
     command = error.value.next_step.partition("Rewrite it: ")[2]
     subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    assert len(read(tmp_path / "rows.jsonl")) == 1
+    assert len(list(read(tmp_path / "rows.jsonl"))) == 1

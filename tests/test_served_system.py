@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from made import specialist
+from taken_in import taken_in
 
 from pipeline import chain
 from pipeline.chain import check, remarks, served_system
 from pipeline.common.errors import BadInput
-from pipeline.intake.source import Source, read_source
 from pipeline.made.artifacts import Base
+from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Where
 from pipeline.release.proof import conversations
 from pipeline.spec import spec
@@ -26,14 +27,14 @@ CLERK = "You are the clerk of Birch & Sons."
 ASKED = [{"role": "user", "content": "A lamp?"}, {"role": "assistant", "content": "One lamp left."}]
 
 
-def source(folder: Path, *systems: str) -> Source:
+def source(folder: Path, *systems: str) -> Conversations:
     path = folder / "rows.jsonl"
     rows: list[dict[str, Any]] = [
         {"messages": [*([{"role": "system", "content": each}] if each else []), *ASKED]}
         for each in systems
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read_source(path)[0]
+    return taken_in(path)
 
 
 def wanted(folder: Path, system: str = "") -> spec.Spec:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.bases.reference import Reference
 from pipeline.common.errors import BadInput
-from pipeline.intake.source import Statistics
+from pipeline.made.conversations import Statistics
 from pipeline.spec import spec
 from pipeline.stages.settings import settings
 

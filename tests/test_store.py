@@ -12,10 +12,11 @@ from pathlib import Path
 import hostile
 import pytest
 from engines import prepared
+from taken_in import taken_in
 
 from pipeline.common.errors import BadInput, OtherFormat, ToolFailed
-from pipeline.intake.source import Source, read_source
 from pipeline.made.artifacts import Base, Dataset
+from pipeline.made.conversations import Conversations
 from pipeline.run import child_process
 from pipeline.run.child_process import ChildProcess
 from pipeline.run.engine import Watcher
@@ -31,7 +32,7 @@ LOUD = {"PYTHONVERBOSE": "1"}
 
 
 @pytest.fixture
-def rows(tmp_path: Path) -> Source:
+def rows(tmp_path: Path) -> Conversations:
     return written(tmp_path / "rows.jsonl", 12)
 
 
@@ -43,21 +44,24 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f"{path.name.partition('.')[0]}.lock")
 
 
-def written(path: Path, count: int, answer: str = "Yes") -> Source:
+def written(path: Path, count: int, answer: str = "Yes") -> Conversations:
     turns = [
         [{"role": "user", "content": f"Question {n}"}, {"role": "assistant", "content": answer}]
         for n in range(count)
     ]
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in turns))
-    return read_source(path)[0]
+    return taken_in(path)
 
 
-def test_what_was_made_is_found_again(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
+def test_what_was_made_is_found_again(
+    tmp_path: Path, smallest_base: Base, rows: Conversations
+) -> None:
     told: list[str] = []
     watcher = Watcher(ready=lambda s: told.append(f"{s} ready"), start=lambda s: told.append(s))
-    engine = ChildProcess(Store(tmp_path), watcher)
+    engine, later = (ChildProcess(Store(tmp_path), watcher) for _ in range(2))
     first = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     assert engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows) == first
+    assert later.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows) == first
     assert isinstance(first, Dataset)
     assert told == ["prepare", "prepare ready"]
     assert {path.name for path in (tmp_path / "stages").iterdir()} == {
@@ -67,7 +71,7 @@ def test_what_was_made_is_found_again(tmp_path: Path, smallest_base: Base, rows:
 
 
 def test_other_data_and_other_settings_get_directories_of_their_own(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     engine = at(tmp_path)
     other = written(tmp_path / "other.jsonl", 12, "No")
@@ -84,14 +88,14 @@ def test_other_data_and_other_settings_get_directories_of_their_own(
     assert len({artifact.path for artifact in made}) == 3
 
 
-def test_a_bug_keeps_its_trace(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
+def test_a_bug_keeps_its_trace(tmp_path: Path, smallest_base: Base, rows: Conversations) -> None:
     gone = smallest_base.model_copy(update={"path": tmp_path / "gone"})
     with pytest.raises(RuntimeError, match=r"Traceback[\s\S]*prepare\.py"):
         at(tmp_path).do(prepare.STAGE, PLAIN, base=gone, data=rows)
 
 
 def test_a_half_made_directory_is_not_taken_for_a_whole_one(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     engine = at(tmp_path)
     store = engine.store
@@ -109,10 +113,10 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base
         "import sys; from pipeline.run.store import Store; from pipeline.stages import prepare;"
         "from pipeline.run.child_process import ChildProcess;"
         "from pipeline.stages.settings import Prepare; from pipeline.made.artifacts import Base;"
-        "from pipeline.intake.source import Source; from pathlib import Path;"
+        "from pipeline.made.conversations import Conversations; from pathlib import Path;"
         "ChildProcess(Store(Path(sys.argv[1]))).do(prepare.STAGE,"
         "Prepare(system='', skip_long=False), base=Base.model_validate_json(sys.argv[2]),"
-        "data=Source.model_validate_json(sys.argv[3]))"
+        "data=Conversations.model_validate_json(sys.argv[3]))"
     )
     parent = subprocess.Popen(
         [
@@ -132,7 +136,9 @@ def test_the_child_dies_with_a_killed_parent(tmp_path: Path, smallest_base: Base
     assert not list((tmp_path / "stages").glob("*/record.json"))
 
 
-def test_sweep_removes_what_nothing_uses(tmp_path: Path, smallest_base: Base, rows: Source) -> None:
+def test_sweep_removes_what_nothing_uses(
+    tmp_path: Path, smallest_base: Base, rows: Conversations
+) -> None:
     engine = at(tmp_path)
     store = engine.store
     kept = engine.do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
@@ -146,7 +152,7 @@ def test_sweep_removes_what_nothing_uses(tmp_path: Path, smallest_base: Base, ro
 
 
 def test_sweep_removes_nothing_that_a_run_has_found_or_is_making(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     found = at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     running, other = at(tmp_path), Store(tmp_path)
@@ -162,7 +168,7 @@ def test_sweep_removes_nothing_that_a_run_has_found_or_is_making(
 
 
 def test_a_run_that_was_killed_keeps_nothing_from_sweep(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     found = at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     job = (
@@ -204,7 +210,7 @@ def test_sweep_removes_only_directories_with_names_of_ours_and_follows_no_link(
 
 @pytest.mark.parametrize("damage", ["removed", "cut short", "grown"])
 def test_a_stage_with_a_file_that_is_not_as_it_was_is_made_again_and_kept_until_gc(
-    tmp_path: Path, smallest_base: Base, rows: Source, damage: str
+    tmp_path: Path, smallest_base: Base, rows: Conversations, damage: str
 ) -> None:
     said: list[str] = []
     engine = ChildProcess(Store(tmp_path), Watcher(say=lambda stage, line: said.append(line)))
@@ -225,7 +231,7 @@ def test_a_stage_with_a_file_that_is_not_as_it_was_is_made_again_and_kept_until_
 
 
 def test_a_directory_of_another_format_is_an_error_and_stays(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     engine = at(tmp_path)
     store = engine.store
@@ -239,7 +245,7 @@ def test_a_directory_of_another_format_is_an_error_and_stays(
 
 
 def test_what_is_made_is_the_owners_alone(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     old = os.umask(0o022)
     try:
@@ -256,7 +262,7 @@ def test_what_is_made_is_the_owners_alone(
 
 
 def test_a_child_imports_nothing_from_the_working_directory(
-    tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, smallest_base: Base, rows: Conversations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = hostile.modules(tmp_path / "hostile")
     monkeypatch.chdir(folder)
@@ -281,7 +287,7 @@ def test_a_child_is_told_nothing_secret(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_child_that_prints_much_before_it_works_holds_nobody_up(
-    tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, smallest_base: Base, rows: Conversations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python itself says half a megabyte here, before any line of ours runs."""
     monkeypatch.setattr(child_process, "environment", lambda more: {**environment(more), **LOUD})
@@ -291,7 +297,7 @@ def test_a_child_that_prints_much_before_it_works_holds_nobody_up(
 
 
 def test_a_child_that_cannot_begin_says_why(
-    tmp_path: Path, smallest_base: Base, rows: Source, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, smallest_base: Base, rows: Conversations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nowhere = {"PYTHONHOME": "/nowhere"}
     monkeypatch.setattr(child_process, "environment", lambda more: {**environment(more), **nowhere})
@@ -322,7 +328,7 @@ def zombie(pid: int) -> bool:
 
 
 def test_a_stage_whose_record_is_empty_after_a_power_cut_is_made_again(
-    tmp_path: Path, smallest_base: Base, rows: Source
+    tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     engine = at(tmp_path)
     store = engine.store
@@ -336,7 +342,7 @@ def test_a_stage_whose_record_is_empty_after_a_power_cut_is_made_again(
 @pytest.mark.parametrize("what", ["dangling link", "link", "file"])
 @pytest.mark.parametrize("where", ["", ".draft", ".damaged"])
 def test_whatever_stands_at_a_stages_place_the_stage_is_made_and_nothing_behind_a_link_goes(
-    tmp_path: Path, smallest_base: Base, rows: Source, what: str, where: str
+    tmp_path: Path, smallest_base: Base, rows: Conversations, what: str, where: str
 ) -> None:
     place = tmp_path / "stages" / f"{prepared(PLAIN, smallest_base, rows)}{where}"
     place.parent.mkdir()
@@ -355,7 +361,7 @@ def test_whatever_stands_at_a_stages_place_the_stage_is_made_and_nothing_behind_
 
 @pytest.mark.parametrize("kind", ["folder", "loop"])
 def test_a_record_that_is_no_file_is_a_damaged_one(
-    tmp_path: Path, smallest_base: Base, rows: Source, kind: str
+    tmp_path: Path, smallest_base: Base, rows: Conversations, kind: str
 ) -> None:
     first = at(tmp_path).do(prepare.STAGE, PLAIN, base=smallest_base, data=rows)
     record = first.path / "record.json"

@@ -37,7 +37,7 @@ STAGE = Stage(
 def run(out: Path, settings: Count, data: Dataset, *, where: Where) -> Counted:
     """Count the letters in all turns."""
     parts = ("train", "validation", "test")
-    turns = [t["content"] for part in parts for row in data.part(part) for t in row["messages"]]
+    turns = [t["content"] for part in parts for row in data.each(part) for t in row["messages"]]
     found = sum(text.count(letter) for text in turns for letter in settings.letters)
     (out / "count.txt").write_text(f"{found}\n")
     return Counted.at(out, found=found)

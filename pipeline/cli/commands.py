@@ -57,7 +57,7 @@ def make(
       specialist make brand-voice --data data/brand-voice.jsonl --quantize Q4_K_M
     """
     from pipeline.cli.view import view, watcher
-    from pipeline.intake.source import read_source
+    from pipeline.intake.source import locate
     from pipeline.make import make as make_
     from pipeline.spec import spec
     from pipeline.tools import device as device_
@@ -66,7 +66,7 @@ def make(
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
-    source = read_source(data)[0]  # the rows are read again where they are needed
+    source = locate(data)
     chosen = device_.choose(device)
     with view() as shown:
         made, address = make_(asked, source, chosen, shown, watcher(shown), replace=replace)
@@ -89,7 +89,7 @@ def plan(
     device: str,
     modelfiles: Path,
 ) -> tuple[str, dict[str, Any]]:
-    """Show what `make` would do, with which settings and how long; makes nothing.
+    """Show what `make` would do, with which settings and how long; only reads the rows.
 
     \b
     Example:
@@ -97,20 +97,21 @@ def plan(
     """
     from pipeline import plan as planning
     from pipeline.chain import check
-    from pipeline.cli.view import plan_text, view
-    from pipeline.intake.source import read_source
-    from pipeline.run.store import Store
+    from pipeline.cli.view import plan_text, view, watcher
+    from pipeline.intake.source import locate
+    from pipeline.run.child_process import ChildProcess
     from pipeline.spec import spec
     from pipeline.tools import device as device_
 
     asked = spec.read(
         name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
     )
-    source = read_source(data)[0]  # the rows are read again where they are needed
+    source = locate(data)
+    chosen = device_.choose(device)
     with view() as shown:
         check(asked, lambda progress: shown.report("base", progress))
-    chosen = device_.choose(device)
-    made = planning.plan(asked, source, Store(), chosen.memory)
+        engine = ChildProcess(watcher=watcher(shown))
+        made = planning.plan(asked, source, engine, chosen.memory)
     return plan_text(made), made.model_dump(mode="json")
 
 

@@ -13,6 +13,11 @@ from typing import Any, TypedDict
 BLOCK = 8 << 20  # bytes read at once
 
 
+_CANONICAL = json.JSONEncoder(  # json.dumps would make one at each call
+    sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
+).encode
+
+
 class Message(TypedDict):
     """One turn of a conversation."""
 
@@ -25,9 +30,7 @@ Conversation = list[Message]
 
 def canonical(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no blanks, no NaN."""
-    return json.dumps(
-        value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False
-    )
+    return _CANONICAL(value)
 
 
 def digest_of(value: Any) -> str:

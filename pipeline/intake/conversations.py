@@ -7,16 +7,17 @@ Standard library only: the set-up reads the file before anything is installed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import BadInput, BadRows, PipelineError
 from pipeline.common.values import Conversation
-from pipeline.intake.fields import learned, refused
+from pipeline.intake.fields import LEARNED, learned, left_over, refused
 from pipeline.intake.lines import lines
 from pipeline.intake.shapes import EXAMPLE, check_start, known
-from pipeline.intake.turns import checked
+from pipeline.intake.turns import USED, checked
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Row:
     messages: Conversation
     context: tuple[int, ...] = ()
     """Which messages are assistant turns that are not learned: marked so, or before any user's."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """What else the row says, and means nothing for training."""
+    turns: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    """The same of its turns, where they say more."""
 
     @property
     def learns(self) -> bool:
@@ -42,12 +47,60 @@ class Row:
         )
 
 
-def read(path: Path) -> list[Row]:
-    """The conversations of a JSONL file, in its order.
+def read(path: Path, shown: str = "") -> Iterator[Row]:
+    """The conversations of a JSONL file one by one, in its order.
+
+    After the first wrong line nothing is yielded any more; the rest is checked, and all that is
+    wrong is raised at the end.
+
+    Args:
+        shown: what errors call the file, by default its path.
 
     Raises:
         BadInput: the file, or its only wrong line, and what to do.
         BadRows: all of its wrong lines.
+    """
+    shown = shown or str(path)
+    check_file(path)
+    faults: list[PipelineError] = []
+    first_line, learns = 0, False
+    for number, line in lines(path):
+        if not line.strip():
+            continue
+        where = f"{shown}:{number}"
+        first = not first_line
+        if first:
+            first_line = number
+            check_start(path, line, where)
+        try:
+            row = _row(number, line, where)
+        except _OtherShape as error:
+            if first:  # as all the others will be
+                raise BadInput(error.what, error.next_step) from error
+            faults.append(error)
+        except BadInput as error:
+            faults += error.each()
+        else:
+            learns = learns or row.learns
+            if not faults:
+                yield row
+    if faults:
+        raise BadRows.of(faults)
+    if not first_line:
+        raise BadInput(f"{shown} is empty", f"It needs one conversation a line: {EXAMPLE}")
+    if not learns:
+        raise BadInput(
+            f"{shown}:{first_line}: no user turn comes before an assistant turn, here and in every"
+            " other row, so there is nothing to learn from",
+            "Add conversations in which the assistant answers a user.",
+        )
+
+
+def check_file(path: Path) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        BadInput: with what it is.
     """
     if not path.exists():
         raise BadInput(f"{path}: no such file", "Give the file of conversations with --data FILE.")
@@ -55,34 +108,6 @@ def read(path: Path) -> list[Row]:
         raise BadInput(f"{path} is a folder", "Give one .jsonl file with --data FILE.")
     if not path.is_file():  # it is read more than once
         raise BadInput(f"{path} is a pipe or a device, not a file", "Save the rows in a file.")
-    rows: list[Row] = []
-    faults: list[PipelineError] = []
-    for number, line in lines(path):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        first = not rows and not faults
-        if first:
-            check_start(path, line, where)
-        try:
-            rows.append(_row(number, line, where))
-        except _OtherShape as error:
-            if first:  # as all the others will be
-                raise BadInput(error.what, error.next_step) from error
-            faults.append(error)
-        except BadInput as error:
-            faults += error.each()
-    if faults:
-        raise BadRows.of(faults)
-    if not rows:
-        raise BadInput(f"{path} is empty", f"It needs one conversation a line: {EXAMPLE}")
-    if not any(row.learns for row in rows):
-        raise BadInput(
-            f"{path}:{rows[0].line}: no user turn comes before an assistant turn, here and in every"
-            " other row, so there is nothing to learn from",
-            "Add conversations in which the assistant answers a user.",
-        )
-    return rows
 
 
 class _OtherShape(BadInput):
@@ -99,9 +124,12 @@ def _row(number: int, line: bytes, where: str) -> Row:
     faults: list[PipelineError] = [*refused(value, ("messages",), f"{where}: the row")]
     turns: Conversation = []
     marked: dict[int, bool] = {}
+    more: dict[int, Mapping[str, Any]] = {}
     for index, turn in enumerate(value["messages"]):
         try:
             turns.append(checked(turn, f"{where}: turn {index + 1}"))
+            if len(turn) > 2 and (left := left_over(turn, (*USED, *LEARNED))):
+                more[index] = left
             said = learned(turn, turns[-1]["role"], f"{where}: turn {index + 1}")
             marked |= {index: said} if said is not None else {}
         except BadInput as error:
@@ -109,13 +137,14 @@ def _row(number: int, line: bytes, where: str) -> Row:
     if faults:
         raise BadRows.of(faults)
     _check_order(turns, where)
-    return Row(number, turns, _context(turns, marked, where))
+    context = _context(turns, marked, where)
+    return Row(number, turns, context, left_over(value, ("messages",)), more)
 
 
 def _parsed(line: bytes, where: str) -> Any:
     try:
         text = line.decode("utf-8").rstrip("\r\n")  # else a line that is cut off errs in the next
-        return json.loads(text, object_pairs_hook=_once)
+        return _DECODE(text)
     except UnicodeDecodeError as error:
         raise BadInput(
             f"{where}: byte {error.start + 1} of the line is not UTF-8",
@@ -144,6 +173,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise _Twice(next(name for name in names if names.count(name) > 1))
     return value
+
+
+_DECODE = json.JSONDecoder(object_pairs_hook=_once).decode
 
 
 def _check_order(turns: Conversation, where: str) -> None:

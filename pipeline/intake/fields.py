@@ -133,6 +133,13 @@ def refused(value: Mapping[str, Any], used: tuple[str, ...], where: str) -> Iter
             )
 
 
+def left_over(value: Mapping[str, Any], used: tuple[str, ...]) -> dict[str, Any]:
+    """What else a checked row or turn says: fields that mean nothing for training."""
+    if len(value) == 1:
+        return {}
+    return {key: said for key, said in value.items() if key not in used and not empty(said)}
+
+
 def learned(turn: Mapping[str, Any], role: str, where: str) -> bool | None:
     """What `weight` or `train` says of a turn; None where nothing is said.
 

@@ -13,6 +13,7 @@ from pipeline.intake.fields import LEARNED, empty, refused
 from pipeline.intake.markers import marker
 from pipeline.intake.shapes import EXAMPLE
 
+USED = ("role", "content")
 ROLES = ("system", "user", "assistant")
 ALIASES = {"developer": "system"}
 OTHER_ROLES = {
@@ -35,7 +36,7 @@ def checked(turn: Any, where: str) -> Message:
             f'{where} has "from" (ShareGPT), and no "role"',
             'Write "role" for "from" and "content" for "value": human is user, gpt is assistant.',
         )
-    faults: list[PipelineError] = [*refused(turn, ("role", "content", *LEARNED), where)]
+    faults: list[PipelineError] = [*refused(turn, (*USED, *LEARNED), where)]
     role, content = ALIASES.get(str(turn.get("role")), turn.get("role")), turn.get("content")
     if role not in ROLES:
         faults.append(_unknown_role(turn.get("role"), where))

@@ -145,16 +145,17 @@ class Dataset(Artifact):
     def answers(self) -> Iterator[str]:
         """The texts of the assistant's turns that are learned, in all parts."""
         for part in ("train", "validation", "test"):
-            for row in self.part(part):
+            for row in self.each(part):
                 context = row.get("context", ())
                 for index, turn in enumerate(row["messages"]):
                     if turn["role"] == "assistant" and index not in context:
                         yield turn["content"]
 
-    def part(self, name: str) -> list[dict[str, Any]]:
-        """The rows of `train`, `validation` or `test`, as the files hold them."""
-        with (self.path / f"{name}.jsonl").open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
+    def each(self, part: str) -> Iterator[dict[str, Any]]:
+        """The rows of `train`, `validation` or `test` one by one, as the files hold them."""
+        with (self.path / f"{part}.jsonl").open("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
 
 
 class Adapter(Artifact):
@@ -215,7 +216,11 @@ class Specialist(BaseModel):
     stages: tuple[str, ...] = ()
     """Names of the stage directories that it was made of."""
 
+    rows: Artifact | None = None
+    """The `Conversations` that `data` was made of: where rows stand in the user's file."""
+
     def artifacts(self) -> dict[str, Artifact]:
-        """What it is made of, by name."""
-        values = ((name, getattr(self, name)) for name in type(self).model_fields)
+        """What is served of it, by name."""
+        names = (name for name in type(self).model_fields if name != "rows")
+        values = ((name, getattr(self, name)) for name in names)
         return {name: value for name, value in values if isinstance(value, Artifact)}

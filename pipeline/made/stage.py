@@ -74,6 +74,8 @@ class Stage(Generic[A]):
     """Versions of foreign tools that decide the bytes: part of the key."""
     resumes: bool = False
     """Goes on in the draft of a run that was killed; else a draft is thrown away."""
+    at_once: bool = False
+    """Made in a dry run, too: it takes seconds, and all that follows depends on what it finds."""
     module: str = ""
     """Import path of the module that has `STAGE` and `run`; by default pipeline.stages.NAME."""
 

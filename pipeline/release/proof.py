@@ -10,11 +10,11 @@ because it could not be made.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common.errors import ProofFailed
 from pipeline.common.progress import Progress
-from pipeline.common.values import Conversation
-from pipeline.made.artifacts import Dataset, Specialist
+from pipeline.common.values import Conversation, digest_of
+from pipeline.made.artifacts import Specialist
+from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Where
 from pipeline.release import promise
 from pipeline.release.candidate import Candidate
@@ -151,22 +152,25 @@ def conversations(made: Specialist) -> Iterator[Case]:
     """Rows of the test part, of the training where these are too few, and the built-in forms."""
     built_in = forms(made.system)
     room = CONVERSATIONS - len(built_in)
-    for part in ("test", "train"):
-        for number, row in enumerate(_rows(made.data, part, room), start=1):
-            room -= 1
-            yield _case(row, f"{part} row {number} ({_asks(row)})", made.system)
+    every = (row for part in ("test", "train") for row in made.data.each(part))
+    rows = list(islice(every, room))
+    digests = [_digest(row) for row in rows]
+    known = made.rows if isinstance(made.rows, Conversations) else None
+    places = known.places(digests) if known else {}
+    for digest, row in zip(digests, rows, strict=True):
+        yield _case(row, f"{places.get(digest, 'the row')} ({_asks(row)})", made.system)
     for name, messages in built_in.items():
         yield Case(f"built-in form: {name}", messages)
 
 
-def _rows(data: Dataset, part: str, most: int) -> Iterator[dict[str, Any]]:
-    with (data.path / f"{part}.jsonl").open(encoding="utf-8") as file:
-        for _, line in zip(range(most), file, strict=False):
-            yield json.loads(line)
+def _digest(row: dict[str, Any]) -> str:
+    """The digest by which its origin is known (`intake`)."""
+    told = {key: row[key] for key in ("context", "messages") if key in row}
+    return digest_of(told if "context" in told else told["messages"])
 
 
 def _asks(row: dict[str, Any]) -> str:
-    """How the row begins: enough to find it in the user's file, in whatever order that is."""
+    """How the row begins: people know their texts better than line numbers."""
     first = next(turn["content"] for turn in row["messages"] if turn["role"] == "user")
     return f"“{shorten(first, 40, placeholder=' …')}”"
 

@@ -61,7 +61,7 @@ class Engine(ABC):
         self.store = store or Store()
         self.watcher = watcher or Watcher()
         self.touched: list[str] = []
-        """Names of the stage directories that were found or made, in order."""
+        """Names of the stage directories that were found or made, each once, in order."""
 
     def do(self, stage: Stage[A], settings: BaseModel, **inputs: BaseModel) -> A:
         """The artifact of a stage.
@@ -73,7 +73,8 @@ class Engine(ABC):
         with self.store.lease():
             found = self.store.first(stage.makes, names)
             if found:
-                self.watcher.ready(stage.name)
+                if found.path.name not in self.touched:
+                    self.watcher.ready(stage.name)
             else:
                 self.watcher.start(stage.name)
                 self.run(stage, self._job(stage, names[0], settings, inputs))
@@ -81,7 +82,8 @@ class Engine(ABC):
                 if found is None or (record := sealed.read(found.path)) is None:
                     raise RuntimeError(f"{stage.name} ended well and left nothing")
                 self.watcher.done(stage.name, record.made.seconds)
-        self.touched.append(found.path.name)
+        if found.path.name not in self.touched:
+            self.touched.append(found.path.name)
         return found
 
     def check(self, question: Callable[[], object]) -> None:

@@ -82,7 +82,8 @@ def set_up(device: str, tests: tuple[str, ...] = (), data: Path | None = None) -
     if not _missing(device, tests):
         return
     if data is not None:
-        conversations.read(data)
+        for _ in conversations.read(data):
+            pass
     with _alone() as lock:
         steps = _missing(device, tests)  # another set-up may have made it meanwhile
         if steps:

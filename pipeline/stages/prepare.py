@@ -1,44 +1,45 @@
 """Turn conversations into token ids and labels: exactly what will be served.
 
-Rows are read again from the user's file, checked against the base, cut (preparing/segmenter.py) and
-split in three (preparing/split.py). Whatever cannot be learned is said at once, with its lines.
+Rows go through in the order in which they lie in the store, some hundred at a time: rendered
+(bases/chat_template.py), cut where a server starts and stops (preparing/segmenter.py), tokenized
+(preparing/tokens.py), written to one of three files (preparing/split.py). Memory holds no row that
+is not just being made. Whatever cannot be learned is said at once, with its lines.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from pipeline.bases.chat_template import trained_messages
 from pipeline.common.errors import BadInput, BadRows, PipelineError
 from pipeline.common.progress import Progress
-from pipeline.common.values import Conversation, canonical, digest_of
-from pipeline.intake.conversations import Row
-from pipeline.intake.source import Source, read_source
 from pipeline.made.artifacts import Base, Dataset
+from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.preparing import telling
 from pipeline.stages.preparing.control import forbidden
+from pipeline.stages.preparing.reading import Row, batches, rendered
 from pipeline.stages.preparing.segmenter import UNTRAINED as UNTRAINED
-from pipeline.stages.preparing.segmenter import Segmenter, Sequence
+from pipeline.stages.preparing.segmenter import Sequence, sequences
 from pipeline.stages.preparing.split import PARTS, Split
+from pipeline.stages.preparing.tokens import NotByPieces, Tokens
 from pipeline.stages.settings import Prepare
+from pipeline.tools.jinja import Texts
 
 STAGE = Stage(
     "prepare",
     version=2,
     settings=Prepare,
-    inputs={"base": Base, "data": Source},
+    inputs={"base": Base, "data": Conversations},
     makes=Dataset,
     expected=like_before(5),
 )
 
 
-def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Where) -> Dataset:
+def run(out: Path, settings: Prepare, base: Base, data: Conversations, *, where: Where) -> Dataset:
     """Tokenize every row, check it against llama.cpp's tokenizer, split the rows in three.
 
     Raises:
@@ -46,25 +47,23 @@ def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Wher
         BadRows: all such rows, by file and line.
         ToolFailed: the two tokenizers disagree.
     """
-    now, rows = read_source(source.path)
-    if now.digest != source.digest:
-        raise BadInput(f"{source.path} changed while it was read", "Run the same command again.")
     _check_system(settings.system, base)
-    rows = _normal(rows, base, where.say)
-    split = Split(row.messages for row in rows)
-    made = _tokenized(rows, split, settings, base, source.path, where)
-    telling.left_out(source.statistics, made.long, where.say)
-    telling.control_tokens(base, rows, where.say)
-    counts = {part: len(lines) for part, lines in made.parts.items()}
+    try:
+        made = _written(out, settings, base, data, where, by_pieces=True)
+    except NotByPieces:
+        made = _written(out, settings, base, data, where, by_pieces=False)
+    telling.changed(made.lines["nfc"], where.say)
+    telling.left_out(data.statistics, made.lines["long"], where.say)
+    telling.control_tokens(base, made.spelled, where.say)
+    counts = {part: made.counted[part] for part in PARTS}
     if not counts["train"]:
         raise BadInput(
-            f"{source.path}: no row is left to train on",
-            "All others are too long: shorten some." if made.long else "Add other questions.",
+            f"{data.file}: no row is left to train on",
+            "All others are too long: shorten some."
+            if made.lines["long"]
+            else "Add other questions.",
         )
-    telling.parts(counts, len(rows), bool(split.common), where.say)
-    for part, lines in made.parts.items():
-        text = "".join(f"{line}\n" for _, line in sorted(lines))
-        (out / f"{part}.jsonl").write_text(text, encoding="utf-8")
+    telling.parts(counts, data.statistics.rows, bool(data.common), where.say)
     return Dataset.at(
         out,
         rows=sum(counts.values()),
@@ -77,72 +76,102 @@ def run(out: Path, settings: Prepare, base: Base, source: Source, *, where: Wher
 
 
 class _Made:
-    """The lines of the three files as they come, and what is counted on the way."""
+    """The three files as they come, and what is counted on the way."""
 
-    def __init__(self) -> None:
-        self.parts: dict[str, list[tuple[str, str]]] = {part: [] for part in PARTS}
-        """(order, line): rows are kept in the order of a hash, so that the file's is no matter."""
+    def __init__(self, files: dict[str, BinaryIO], split: Split) -> None:
+        self._files = files
+        self._split = split
         self.counted: Counter[str] = Counter()
-        self.long: list[int] = []
+        self.lines: dict[str, list[int]] = {"long": [], "nfc": []}
+        """Lines of the user's file, by what became of them."""
+        self.spelled: dict[str, list[int]] = {}
+        """Of control tokens that texts spell, the lines."""
+        self.faults: list[tuple[int, PipelineError]] = []
 
-    def add(self, row: Row, sequences: list[Sequence], part: str) -> None:
-        """Keep a row as text: lists of numbers take many times the memory."""
-        line: dict[str, Any] = {"messages": row.messages, "sequences": sequences}
-        if row.context:
-            line["context"] = row.context
-        self.parts[part].append((digest_of(row.value()), canonical(line)))
-        for sequence in sequences:
-            ids, answers = sequence["ids"], _answers(sequence["labels"])
-            self.counted["tokens"] += len(ids) if part == "train" else 0
-            self.counted["longest"] = max(self.counted["longest"], len(ids))
-            self.counted["answer"] = max(self.counted["answer"], *answers)
+    def note(self, row: Row) -> None:
+        """What is said of a row that can be learned."""
+        self.lines["nfc"] += [row.line] if row.changed else []
+        for token in row.spelled:
+            self.spelled.setdefault(token, []).append(row.line)
+
+    def write(self, row: Row, found: list[Sequence]) -> None:
+        """Write a row to its part: the canonical JSON of the row and its sequences."""
+        part = self._split.part(row.messages)
+        made = ",".join(one.json() for one in found)
+        self._files[part].write(b'%s,"sequences":[%s]}\n' % (row.raw[:-1], made.encode()))
+        self.counted[part] += 1
+        for one in found:
+            self.counted["tokens"] += len(one.ids) if part == "train" else 0
+            self.counted["longest"] = max(self.counted["longest"], len(one.ids))
+            self.counted["answer"] = max(self.counted["answer"], one.longest_answer)
 
 
-def _tokenized(
-    rows: list[Row], split: Split, settings: Prepare, base: Base, path: Path, where: Where
+def _written(
+    out: Path, settings: Prepare, base: Base, data: Conversations, where: Where, *, by_pieces: bool
 ) -> _Made:
     """Every row's sequences in its part; all rows that cannot be learned as one error."""
-    made = _Made()
-    faults: list[PipelineError] = []
-    with Segmenter(base) as segmenter:
-        for done, row in enumerate(rows, start=1):
-            at = f"{path}:{row.line}"
-            try:
-                sequences = _sequences(segmenter, row, settings.system, at)
-                longest = max(len(sequence["ids"]) for sequence in sequences)
-                if longest > base.context and not settings.skip_long:
-                    raise BadInput(
-                        f"{at}: {longest} tokens, and {base.name} reads {base.context} at most",
-                        "Shorten it, or leave such rows out with --skip-long.",
-                    )
-            except BadInput as error:
-                faults += error.each()
-                continue
-            if longest > base.context:
-                made.long.append(row.line)
-            else:
-                made.add(row, sequences, split.part(row.messages))
-            where.report(Progress(done, len(rows)))
-    if faults:
-        raise BadRows.of(faults)
+    rows = data.statistics.rows
+    done = 0
+    with ExitStack() as stack:
+        files = {p: stack.enter_context((out / f"{p}.jsonl").open("wb", 1 << 20)) for p in PARTS}
+        tokens = stack.enter_context(Tokens(base, by_pieces=by_pieces))
+        made = _Made(files, Split(rows, data.common, data.copies))
+        for batch, texts in rendered(base, batches(base, data, settings.system)):
+            for row, mine in zip(batch, texts, strict=True):
+                try:
+                    found = _sequences(base, tokens, row, mine, f"{data.file}:{row.line}")
+                    fits = _fits(base, row, found, data.file, settings)
+                except BadInput as error:
+                    made.faults += [(row.line, fault) for fault in error.each()]
+                    continue
+                made.note(row)
+                if fits:
+                    made.write(row, found)
+                else:
+                    made.lines["long"].append(row.line)
+            done += len(batch)
+            where.report(Progress(done, rows))
+        tokens.settle()
+    if made.faults:
+        raise BadRows.of([fault for _, fault in sorted(made.faults, key=lambda one: one[0])])
     return made
 
 
-def _sequences(segmenter: Segmenter, row: Row, system: str, at: str) -> list[Sequence]:
+def _sequences(base: Base, tokens: Tokens, row: Row, texts: Texts, at: str) -> list[Sequence]:
     """One row's sequences, its texts checked."""
+    _check_texts(base, row, at)
+    tokens.begin(at)
+    try:
+        return sequences(base, tokens, row.trained, row.answers, texts)
+    except BadInput as error:
+        raise BadInput(f"{at}: {error}", error.next_step) from error
+
+
+def _fits(base: Base, row: Row, found: list[Sequence], file: str, settings: Prepare) -> bool:
+    """False for a row that is longer than the context, and may be left out."""
+    longest = max(len(one.ids) for one in found)
+    if longest > base.context and not settings.skip_long:
+        raise BadInput(
+            f"{file}:{row.line}: {longest} tokens, and {base.name} reads {base.context} at most",
+            "Shorten it, or leave such rows out with --skip-long.",
+        )
+    return longest <= base.context
+
+
+def _check_texts(base: Base, row: Row, at: str) -> None:
+    """Refuse control tokens that end turns and answers."""
+    if not row.spelled:
+        return
     faults = [
         BadInput(
             f"{at}: turn {number} spells the control token {token}",
             "Remove it: the chat template writes these, a text must not.",
         )
         for number, message in enumerate(row.messages, start=1)
-        for token in forbidden(segmenter.base, message["content"])
+        for token in forbidden(base, message["content"])
     ]
     if faults:
         raise BadRows.of(faults)
-    messages = trained_messages(row.messages, system)
-    moved = len(messages) - len(row.messages)  # by the SYSTEM in front
-    return segmenter.sequences(messages, at, {turn + moved for turn in row.context})
 
 
 def _check_system(system: str, base: Base) -> None:
@@ -156,32 +185,3 @@ def _check_system(system: str, base: Base) -> None:
             f"SYSTEM of the Modelfile spells the control token {found[0]}",
             "Remove it: the chat template writes these, a text must not.",
         )
-
-
-def _normal(rows: list[Row], base: Base, say: Callable[[str], None]) -> list[Row]:
-    """The rows in NFC where the base's tokenizer would make them so; said once."""
-    if not base.nfc:
-        return rows
-    changed: list[int] = []
-    normal: list[Row] = []
-    for row in rows:
-        messages: Conversation = [
-            {"role": m["role"], "content": unicodedata.normalize("NFC", m["content"])}
-            for m in row.messages
-        ]
-        changed += [row.line] if messages != row.messages else []
-        normal.append(replace(row, messages=messages))
-    if changed:
-        say(f"written in NFC, as the base's tokenizer reads it: {telling.which(changed)}")
-    return normal
-
-
-def _answers(labels: list[int]) -> Iterator[int]:
-    """Lengths of the trained stretches."""
-    length = 0
-    for label in [*labels, UNTRAINED]:
-        if label != UNTRAINED:
-            length += 1
-        elif length:
-            yield length
-            length = 0

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from pipeline.bases.reference import Reference
 from pipeline.common.errors import BadInput
-from pipeline.intake.source import Statistics
+from pipeline.made.conversations import Statistics
 from pipeline.spec.spec import Spec
 
 CHARACTERS_PER_TOKEN = 4  # of English; only sizes and times are estimated with it
@@ -28,6 +28,10 @@ class Settings(BaseModel):
     """Plain values, frozen, unknown names refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Intake(Settings):
+    """Nothing can be chosen yet of how a file is taken in."""
 
 
 class Fetch(Settings):

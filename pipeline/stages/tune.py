@@ -22,7 +22,7 @@ from pipeline.made.stage import Stage, Where, known
 from pipeline.stages.settings import CHARACTERS_PER_TOKEN, Tune
 from pipeline.stages.tuning.batches import largest_pass
 from pipeline.stages.tuning.callbacks import WHOLE
-from pipeline.stages.tuning.trainer import trainer
+from pipeline.stages.tuning.trainer import ROWS, trainer
 
 ENOUGH_STEPS = 20  # of a run whose pace tells something: the first ones are slow
 TOKENS_PER_SECOND = 200.0  # 2 cores, 135 million parameters; until this machine has measured
@@ -89,6 +89,7 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
     _refuse_not_finite(out / "adapter_model.safetensors", settings)
     _portable(out, base)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    shutil.rmtree(out / ROWS, ignore_errors=True)
     shutil.rmtree(out / "unsloth_compiled_cache", ignore_errors=True)
     (out / "README.md").unlink(missing_ok=True)
     return Adapter.at(

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from threading import Lock
@@ -90,6 +91,42 @@ def attempt(
     return answer.get("text", ""), shown(answer.get("refused", ""), 300)
 
 
+Beginnings = tuple[Conversation, Sequence[tuple[int, bool]]]
+"""A conversation, and which beginnings of it are asked for: how many messages, and `generate`."""
+Texts = list[str | BadInput]
+"""What they are rendered to; an error stands in the place of its text."""
+
+
+def render_texts(
+    template: str, asked: Sequence[Beginnings], *, bos: str = "", eos: str = ""
+) -> list[Texts]:
+    """As `render_text`, of many conversations in one go.
+
+    Returns: of each conversation the texts of what is asked of it.
+    """
+    job: dict[str, Any] = {"names": {"bos_token": bos, "eos_token": eos}, "each": asked}
+    job |= {"today": PINNED_DAY, "day": None, "seconds": SECONDS}
+    found: list[Texts] | None = _RENDERER.ask(template, job).get("each")
+    if found and all(None not in texts for texts in found):
+        return found
+
+    def alone(messages: Conversation, generate: bool) -> str | BadInput:
+        try:
+            return render_text(template, messages, generate=generate, bos=bos, eos=eos)
+        except BadInput as error:
+            return error
+
+    # refused, or one of them was stopped: asked for alone, each gets its own error
+    known: list[Any] = found or [[None] * len(wanted) for _, wanted in asked]
+    return [
+        [
+            alone(messages[:count], generate) if text is None else text
+            for (count, generate), text in zip(wanted, texts, strict=True)
+        ]
+        for (messages, wanted), texts in zip(asked, known, strict=True)
+    ]
+
+
 class _Renderer:
     """The child that renders, started when it is needed and again where it was stopped."""
 
@@ -99,7 +136,7 @@ class _Renderer:
         self._known = ""  # the template that it has
         self._owner = 0
 
-    def ask(self, template: str, job: dict[str, Any]) -> dict[str, str]:
+    def ask(self, template: str, job: dict[str, Any]) -> dict[str, Any]:
         """Its answer; {"bound"} where it was stopped, or ended by itself, on this job."""
         with self._lock:
             child = self._running()
@@ -114,7 +151,7 @@ class _Renderer:
             except BrokenPipeError:
                 line = b""
             if line.endswith(b"\n"):
-                answer: dict[str, str] = json.loads(line)
+                answer: dict[str, Any] = json.loads(line)
                 return answer
             return {"bound": "time" if self._ended() == -signal.SIGPROF else "end"}
 

@@ -106,6 +106,15 @@ class Model:
         return bool(library().llama_vocab_is_control(self._vocab, token))
 
     @property
+    def splits_first(self) -> bool:
+        """True if texts are split by a regular expression, and bytes merged within a split.
+
+        That is LLAMA_VOCAB_TYPE_BPE (llama.h; llm_tokenizer_bpe in src/llama-vocab.cpp).
+        """
+        llama = library()
+        return bool(llama.llama_vocab_type(self._vocab) == llama.LLAMA_VOCAB_TYPE_BPE)
+
+    @property
     def adds_bos(self) -> bool:
         """True if the vocabulary puts a BOS before a prompt."""
         return bool(library().llama_vocab_get_add_bos(self._vocab))

@@ -30,7 +30,10 @@ TEXT = 32 << 20  # characters: many times what any model reads
 
 
 def main() -> None:
-    """Answer each line of stdin with a line: {"text"}, {"refused"}, {"broken"} or {"bound"}."""
+    """Answer each line of stdin with a line: {"text"}, {"refused"}, {"broken"} or {"bound"}.
+
+    A job {"each": [[messages, [[count, generate], …]], …]} gets {"each": [[text or null, …], …]}.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
@@ -39,24 +42,37 @@ def main() -> None:
     for line in sys.stdin.buffer:
         job = json.loads(line)
         template = job.pop("template", template)
-        signal.setitimer(signal.ITIMER_PROF, job.pop("seconds"))  # unhandled, SIGPROF kills
-        answer = _answer(template, job)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        sys.stdout.write(answer + "\n")
+        sys.stdout.write(json.dumps(_answers(template, job)) + "\n")
         sys.stdout.flush()
 
 
-def _answer(template: str, job: dict[str, Any]) -> str:
+def _answers(template: str, job: dict[str, Any]) -> dict[str, Any]:
+    seconds, names = job.pop("seconds"), _names(job)
+    if "each" not in job:
+        return _answer(template, names, seconds)
+    found = []
+    for messages, wanted in job["each"]:
+        texts = []
+        for count, generate in wanted:
+            names |= {"messages": messages[:count], "add_generation_prompt": generate}
+            texts.append(_answer(template, names, seconds).get("text"))
+        found.append(texts)
+    return {"each": found}
+
+
+def _answer(template: str, names: dict[str, Any], seconds: float) -> dict[str, str]:
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # unhandled, SIGPROF kills
     try:
-        text = _compiled(template).render(**_names(job))
-        answer = {"text": text} if len(text) <= TEXT else {"bound": "text"}
-        return json.dumps(answer)
+        text = _compiled(template).render(**names)
+        return {"text": text} if len(text) <= TEXT else {"bound": "text"}
     except MemoryError:
-        return '{"bound": "memory"}'
+        return {"bound": "memory"}
     except TemplateSyntaxError as error:
-        return json.dumps({"broken": f"{error.message} in line {error.lineno}"[:1000]})
+        return {"broken": f"{error.message} in line {error.lineno}"[:1000]}
     except Exception as error:  # whatever its expressions raise: it may add a number to a text
-        return json.dumps({"refused": (str(error) or type(error).__name__)[:1000]})
+        return {"refused": (str(error) or type(error).__name__)[:1000]}
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _names(job: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from taken_in import taken_in
 
-from pipeline.intake.source import read_source
 from pipeline.made.artifacts import Adapter, Base, Dataset
 from pipeline.run.child_process import ChildProcess
 from pipeline.run.store import Store
@@ -37,7 +37,7 @@ def data(tmp_path: Path, tiny_base: Base) -> Dataset:
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
     settings = Prepare(system="", skip_long=False)
     return ChildProcess(Store(tmp_path)).do(
-        prepare.STAGE, settings, base=tiny_base, data=read_source(path)[0]
+        prepare.STAGE, settings, base=tiny_base, data=taken_in(path)
     )
 
 

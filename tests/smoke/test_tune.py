@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from taken_in import taken_in
 
-from pipeline.intake.source import read_source
 from pipeline.made.artifacts import Base
 from pipeline.made.stage import Where
 from pipeline.stages import prepare
@@ -45,7 +45,7 @@ def found(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         folder / "data",
         Prepare(system="", skip_long=False),
         tiny_base,
-        read_source(folder / "rows.jsonl")[0],
+        taken_in(folder / "rows.jsonl"),
         where=Where(),
     )
     for name, value in (("base", tiny_base), ("data", data), ("settings", SETTINGS)):

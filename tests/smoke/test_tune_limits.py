@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from taken_in import taken_in
 from tiny import tiny_base_directory
 
 from pipeline.bases.reference import resolve
 from pipeline.common.errors import ToolFailed
-from pipeline.intake.source import read_source
 from pipeline.made.artifacts import Base, Dataset
 from pipeline.made.stage import Where
 from pipeline.run.child_process import ChildProcess
@@ -40,7 +40,7 @@ def prepared(folder: Path, base: Base, rows: list[tuple[str, str]]) -> Dataset:
                 {"role": "assistant", "content": answer},
             ]
             file.write(json.dumps({"messages": turns}) + "\n")
-    settings, (source, _) = Prepare(system="", skip_long=False), read_source(path)
+    settings, source = Prepare(system="", skip_long=False), taken_in(path)
     return prepare.run(folder, settings, base, source, where=Where())
 
 

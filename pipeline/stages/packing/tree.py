@@ -121,7 +121,7 @@ def probes(data: Dataset) -> Tree:
     """Test rows, and train rows where these have few trained tokens."""
     found = Tree()
     for part in ("test", "train"):
-        for row in data.part(part):
+        for row in data.each(part):
             for sequence in row["sequences"]:
                 _add(found, sequence["ids"], sequence["labels"])
             if found.full:

@@ -34,17 +34,18 @@ def structural(base: Base) -> tuple[str, ...]:
 
 def spelled(base: Base, text: str) -> list[str]:
     """Control tokens that a text spells, each once, in their order."""
-    return list(dict.fromkeys(_pattern(base.control).findall(text)))
+    return list(dict.fromkeys(pattern(base.control).findall(text)))
 
 
 def forbidden(base: Base, text: str) -> list[str]:
     """Control tokens that a text spells and may not."""
-    found = spelled(base, text)
-    return [token for token in found if token in structural(base)] if found else []
+    if not pattern(base.control).search(text):
+        return []
+    return [token for token in spelled(base, text) if token in structural(base)]
 
 
 @lru_cache(maxsize=4)
-def _pattern(spellings: tuple[str, ...]) -> re.Pattern[str]:
-    """Finds any control token's spelling; matches nothing where there are none."""
+def pattern(spellings: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds any control token's spelling, as its one group; nothing where there are none."""
     longest_first = sorted(filter(None, spellings), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    return re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")

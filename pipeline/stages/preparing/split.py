@@ -7,11 +7,11 @@ its rows are split by a hash of the whole conversation.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from pipeline.common.values import Conversation, digest_of
+from pipeline.made.conversations import ROW
 from pipeline.stages.settings import WITHOUT_VALIDATION
 
 WITHOUT_TEST = 10  # rows; below, all of them are trained
@@ -20,20 +20,46 @@ MOST = 0.1  # share of the rows that may move together: as much as a part is mea
 FEW = 4  # rows that may always
 
 
+class Crowds:
+    """Counts questions and conversations, to find those that very many rows share."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._questions: dict[int, int] = {}  # by the beginning of a digest: a row takes 100 bytes
+        self._conversations: dict[int, int] = {}
+
+    def add(self, messages: Conversation) -> None:
+        """Count a row."""
+        self.rows += 1
+        for counts, key in (
+            (self._questions, question(messages)),
+            (self._conversations, conversation(messages)),
+        ):
+            number = int(key, 16)
+            counts[number] = counts.get(number, 0) + 1
+
+    @property
+    def common(self) -> tuple[str, ...]:
+        """Questions that so many rows ask that they are split."""
+        return self._many(self._questions)
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """Conversations that so many rows are."""
+        return self._many(self._conversations)
+
+    def _many(self, counts: dict[int, int]) -> tuple[str, ...]:
+        most = max(FEW, MOST * self.rows)
+        return tuple(sorted(f"{key:0{ROW}x}" for key, count in counts.items() if count > most))
+
+
 class Split:
     """The parts of one file's rows."""
 
-    def __init__(self, rows: Iterable[Conversation]) -> None:
-        questions: Counter[str] = Counter()
-        conversations: Counter[str] = Counter()
-        for messages in rows:
-            questions[_question(messages)] += 1
-            conversations[_conversation(messages)] += 1
-        self.rows = questions.total()
-        most = max(FEW, MOST * self.rows)
-        self.common = frozenset(key for key, count in questions.items() if count > most)
-        """Questions that so many rows ask that they are split."""
-        self._copies = frozenset(key for key, count in conversations.items() if count > most)
+    def __init__(self, rows: int, common: Collection[str], copies: Collection[str]) -> None:
+        self.rows = rows
+        self.common = frozenset(common)
+        self._copies = frozenset(copies)
 
     def part(self, messages: Conversation) -> str:
         """train, validation or test.
@@ -42,9 +68,9 @@ class Split:
         40 rows have no validation part, below 10 no test part either. Copies of one conversation
         that cannot be split are trained.
         """
-        key = _question(messages)
+        key = question(messages)
         if key in self.common:
-            key = _conversation(messages)
+            key = conversation(messages)
             if key in self._copies:
                 return "train"
         at = int(key[:12], 16) / 16**12
@@ -55,10 +81,12 @@ class Split:
         return "train"
 
 
-def _question(messages: Conversation) -> str:
+def question(messages: Conversation) -> str:
+    """What a row asks: the beginning of the digest of its user turns."""
     asked: list[Any] = [message["content"] for message in messages if message["role"] == "user"]
-    return digest_of(asked)
+    return digest_of(asked)[:ROW]
 
 
-def _conversation(messages: Conversation) -> str:
-    return digest_of(messages)
+def conversation(messages: Conversation) -> str:
+    """The beginning of the digest of all its turns."""
+    return digest_of(messages)[:ROW]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Mapping
 
-from pipeline.intake.conversations import Row
-from pipeline.intake.source import Statistics
 from pipeline.made.artifacts import Base
-from pipeline.stages.preparing.control import spelled
+from pipeline.made.conversations import Statistics
 from pipeline.stages.settings import WITHOUT_VALIDATION
 
 Say = Callable[[str], None]
@@ -23,13 +21,15 @@ def left_out(statistics: Statistics, long: Collection[int], say: Say) -> None:
         say(f"left out as too long: {which(long)}")
 
 
-def control_tokens(base: Base, found: Iterable[Row], say: Say) -> None:
-    """Which control tokens the texts spell, and what becomes of them."""
-    lines: dict[str, list[int]] = {}
-    for row in found:
-        for token in spelled(base, "\n".join(turn["content"] for turn in row.messages)):
-            lines.setdefault(token, []).append(row.line)
-    for token, numbers in lines.items():
+def changed(lines: Collection[int], say: Say) -> None:
+    """Which rows are not trained as they were written."""
+    if lines:
+        say(f"written in NFC, as the base's tokenizer reads it: {which(lines)}")
+
+
+def control_tokens(base: Base, found: Mapping[str, Collection[int]], say: Say) -> None:
+    """Which control tokens the texts spell, in which lines, and what becomes of them."""
+    for token, numbers in found.items():
         say(
             f"{token} is a control token of {base.name}: text in answers, one token in prompts, in"
             f" training as in serving ({which(numbers)}); [{token.strip('<>|[]')}] is text in both"
@@ -70,7 +70,7 @@ def rows(count: int) -> str:
 
 def which(numbers: Collection[int]) -> str:
     """`1 row, line 3` or `12 rows, lines 3, 5, 8 …`: the first ten."""
-    first = ", ".join(map(str, list(numbers)[:10]))
+    first = ", ".join(map(str, sorted(numbers)[:10]))
     return (
         f"{rows(len(numbers))}, line{'' if len(numbers) == 1 else 's'} {first}"
         f"{' …' if len(numbers) > 10 else ''}"

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pipeline.made.artifacts import Dataset
 from pipeline.stages.prepare import UNTRAINED
 from pipeline.stages.settings import STEP_TOKENS
 
+ROWS = 1000  # written at once
 Batch = dict[str, Any]
 """Three tensors of shape (rows, longest row): input_ids, attention_mask, labels."""
 
 
-def sequences(data: Dataset, part: str) -> list[dict[str, list[int]]]:
-    """The trainer's rows: nothing but ids and labels."""
-    return [
-        {"input_ids": sequence["ids"], "labels": sequence["labels"]}
-        for row in data.part(part)
-        for sequence in row["sequences"]
-    ]
+def rows(data: Dataset, part: str, folder: Path) -> Any:
+    """The trainer's rows: nothing but ids, labels and their length, read from the disk as needed.
+
+    They are written to `folder` as an Arrow stream, which `datasets` maps into memory. The lengths
+    are a column, so sorting rows of like length into batches reads nothing else.
+
+    Returns: a `datasets.Dataset`.
+    """
+    import pyarrow as pa
+    from datasets import Dataset as Rows
+
+    numbers = pa.list_(pa.int32())
+    schema = pa.schema({"input_ids": numbers, "labels": numbers, "length": pa.int32()})
+    path = folder / f"{part}.arrow"
+    folder.mkdir(exist_ok=True)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
+        found = ((one["ids"], one["labels"]) for row in data.each(part) for one in row["sequences"])
+        while some := list(islice(found, ROWS)):
+            ids, labels = zip(*some, strict=True)
+            columns = {"input_ids": ids, "labels": labels, "length": [len(one) for one in ids]}
+            stream.write_batch(pa.record_batch(columns, schema=schema))
+    return Rows.from_file(str(path))
 
 
 def largest_pass(batch: int, longest: int) -> int:

@@ -9,10 +9,11 @@ from typing import Any
 from pipeline.made.artifacts import Dataset
 from pipeline.made.stage import Where
 from pipeline.stages.settings import Tune
-from pipeline.stages.tuning.batches import Padding, fitting, sequences
+from pipeline.stages.tuning.batches import Padding, fitting, rows
 from pipeline.stages.tuning.callbacks import pace, stop_at_nan, stop_rising
 from pipeline.stages.tuning.neighbours import making_way
 
+ROWS = "rows"  # the folder below `out` that they are read from
 ROWS_PER_LOOK = 2000  # the validation loss is taken at least once in so many rows
 
 
@@ -28,27 +29,26 @@ def trainer(
     """TRL's trainer over the two parts. Its `pace` knows how fast it was.
 
     Args:
-        out: its checkpoints go below.
+        out: its checkpoints go below, and the rows that it reads.
         recompute: compute activations again on the way back.
     """
-    from datasets import Dataset as Rows
     from trl import SFTTrainer
 
-    train = sequences(data, "train")
-    held = sequences(data, "validation") if data.validation else []
+    train = rows(data, "train", out / ROWS)
+    held = rows(data, "validation", out / ROWS) if data.validation else None
     looks = max(1, math.ceil(len(train) / ROWS_PER_LOOK))
     made = fitting(SFTTrainer)(
         model=model,
         processing_class=tokenizer,
-        args=_config(out, settings, model, len(train), looks, bool(held), recompute, where),
-        train_dataset=Rows.from_list(train),
-        eval_dataset=Rows.from_list(held) if held else None,
+        args=_config(out, settings, model, len(train), looks, held is not None, recompute, where),
+        train_dataset=train,
+        eval_dataset=held,
         data_collator=Padding(tokenizer.pad_token_id or 0),
     )
-    made.pace = pace(train, where)
+    made.pace = pace(sum(train["length"]), where)
     made.add_callback(made.pace)
     made.add_callback(stop_at_nan(settings.learning_rate))
-    if held:
+    if held is not None:
         made.add_callback(stop_rising(looks))
     if where.device == "cpu" and where.threads > 1:
         made.add_callback(making_way(where.threads))

@@ -1,0 +1,173 @@
+"""Take the user's file in: check every row, write it canonically, keep where it comes from.
+
+Rows are written as they come, then copied in the order of their digests: memory holds a digest, a
+place and two counts of each row, never its text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline.common.errors import BadInput
+from pipeline.common.progress import Progress
+from pipeline.common.values import BLOCK, Conversation, canonical, digest_of, digest_of_file
+from pipeline.intake.conversations import Row, read
+from pipeline.intake.source import Source
+from pipeline.made.conversations import ROW, Conversations, Statistics
+from pipeline.made.stage import Stage, Where
+from pipeline.stages.preparing.split import Crowds
+from pipeline.stages.settings import Intake
+
+STAGE = Stage(
+    "intake",
+    version=1,
+    settings=Intake,
+    inputs={"source": Source},
+    makes=Conversations,
+    expected=lambda settings, inputs, before: inputs["source"].path.stat().st_size / 20e6,
+    at_once=True,
+)
+
+
+def run(out: Path, settings: Intake, source: Source, *, where: Where) -> Conversations:
+    """Check the rows and keep those that learn.
+
+    Raises:
+        BadInput: the file, or its only wrong line.
+        BadRows: all of its wrong lines.
+    """
+    seen = Seen()
+    beside = out / "as-they-come"
+    size = source.path.stat().st_size
+    with beside.open("wb") as file:
+        places = []
+        for row in read(source.path, source.given):
+            if seen.add(row):
+                places.append(_write(file, row))
+                if len(places) % 1000 == 0:
+                    where.report(Progress(min(file.tell(), size), size))
+    if digest_of_file(source.path) != source.digest:
+        raise BadInput(f"{source.given} changed while it was read", "Run the same command again.")
+    places.sort(key=lambda place: place.digest)
+    _copy(beside, out, places)
+    beside.unlink()
+    return Conversations(
+        path=out,
+        digest=_digest(place.digest for place in places),
+        file=source.given,
+        statistics=seen.statistics(),
+        common=seen.crowds.common,
+        copies=seen.crowds.copies,
+    )
+
+
+class Seen:
+    """What is counted on the way."""
+
+    def __init__(self) -> None:
+        self.crowds = Crowds()
+        self._count: Counter[str] = Counter()
+        self._systems: set[str] = set()
+        self._system = ""
+        self._unasked: list[int] = []
+
+    def add(self, row: Row) -> bool:
+        """Count a row; False where it is left out."""
+        if not row.learns:
+            self._unasked.append(row.line)
+            return False
+        messages = row.messages
+        self.crowds.add(messages)
+        self._count["answers"] += sum(turn["role"] == "assistant" for turn in messages)
+        self._count["characters"] += sum(len(turn["content"]) for turn in messages)
+        self._count["context"] += len(row.context)
+        self._count["open_ends"] += messages[-1]["role"] == "user"
+        if messages[0]["role"] == "system":
+            self._system = messages[0]["content"]
+            self._systems.add(digest_of(self._system)[:ROW])
+        else:
+            self._count["without_system"] += 1
+        return True
+
+    def statistics(self) -> Statistics:
+        """Of all rows so far."""
+        one = len(self._systems) == 1 and not self._count["without_system"]
+        names = ("answers", "characters", "context", "open_ends", "without_system")
+        return Statistics(
+            rows=self.crowds.rows,
+            systems=len(self._systems),
+            shared_system=self._system if one else "",
+            unasked=tuple(self._unasked),
+            **{name: self._count[name] for name in names},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a row's two lines lie among those that were written as they came."""
+
+    digest: bytes
+    start: int
+    middle: int
+    end: int
+
+
+def _write(file: BinaryIO, row: Row) -> _Place:
+    body = canonical(row.messages).encode()
+    line = b'{"messages":%s}' % body
+    if row.context:
+        line = body = canonical(row.value()).encode()
+    digest = hashlib.sha256(body).digest()
+    origin: dict[str, Any] = {"line": row.line, "row": _normal(row, digest.hex())[:ROW]}
+    if row.fields:
+        origin["fields"] = row.fields
+    if row.turns:
+        origin["turns"] = row.turns
+    start = file.tell()
+    middle = start + file.write(line + b"\n")
+    end = middle + file.write(_JSON(origin).encode() + b"\n")
+    return _Place(digest, start, middle, end)
+
+
+_JSON = json.JSONEncoder().encode  # in any order, with NaN where a field has it: it decides nothing
+
+
+def _normal(row: Row, digest: str) -> str:
+    """The row's digest in NFC: some tokenizers write it so, and it is to be found then, too."""
+    if all(unicodedata.is_normalized("NFC", turn["content"]) for turn in row.messages):
+        return digest
+    messages: Conversation = [
+        {"role": turn["role"], "content": unicodedata.normalize("NFC", turn["content"])}
+        for turn in row.messages
+    ]
+    return digest_of(Row(row.line, messages, row.context).value())
+
+
+def _copy(beside: Path, out: Path, places: list[_Place]) -> None:
+    """The lines in the order of `places`, into the two files."""
+    with (
+        beside.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines,
+        (out / "conversations.jsonl").open("wb", buffering=BLOCK) as rows,
+        (out / "origins.jsonl").open("wb", buffering=BLOCK) as origins,
+    ):
+        for place in places:
+            rows.write(lines[place.start : place.middle])
+            origins.write(lines[place.middle : place.end])
+
+
+def _digest(rows: Iterator[bytes]) -> str:
+    """sha256 over the canonical JSON list of the rows' digests, in their order."""
+    whole = hashlib.sha256(b"[")
+    for number, row in enumerate(rows):
+        whole.update(b'%s"%s"' % (b"," if number else b"", row.hex().encode()))
+    whole.update(b"]")
+    return whole.hexdigest()
