@@ -20,6 +20,7 @@ from tiny import tiny_base_directory
 
 from pipeline.bases import own_template
 from pipeline.bases.chat_template import render
+from pipeline.bases.families import llama
 from pipeline.bases.reference import resolve
 from pipeline.common import places
 from pipeline.common.errors import BadInput, ToolFailed
@@ -30,7 +31,7 @@ from pipeline.stages import fetch
 from pipeline.stages.fetching import (
     agree,
     bf16,
-    directory,
+    from_huggingface,
     gguf_tokenizer,
     gguf_weights,
     outlines,
@@ -97,7 +98,7 @@ def test_weights_in_float32_are_kept_in_bf16_and_it_is_said(tiny_directory, tmp_
 
     said: list[str] = []
     source, target = tiny_directory / "model.safetensors", tmp_path / "model.safetensors"
-    directory._write_weights(source, target, Where(say=said.append))
+    from_huggingface._write_weights(source, target, Where(say=said.append))
     before, after = load_file(source), load_file(target)
     assert before.keys() == after.keys()
     assert all(after[n].equal(w.to(after[n].dtype)) for n, w in before.items())
@@ -107,7 +108,7 @@ def test_weights_in_float32_are_kept_in_bf16_and_it_is_said(tiny_directory, tmp_
 
 def test_weights_in_bf16_are_kept_byte_for_byte(tiny_base, tmp_path):
     source, target = tiny_base.path / "model.safetensors", tmp_path / "model.safetensors"
-    directory._write_weights(source, target, Where())
+    from_huggingface._write_weights(source, target, Where())
     assert source.read_bytes() == target.read_bytes()
 
 
@@ -122,7 +123,7 @@ def test_a_weight_that_is_no_number_is_refused_by_name_in_every_dtype(dtype, bro
     last[2, 4] = broken
     save_file({"fine": torch.ones(4, dtype=kind), "model.broken": last}, source)
     with pytest.raises(BadInput, match=r"bad.safetensors: model.broken holds NaN or infinity"):
-        directory._write_weights(source, tmp_path / "out.safetensors", Where())
+        from_huggingface._write_weights(source, tmp_path / "out.safetensors", Where())
 
 
 def test_a_number_too_large_for_bf16_is_refused_as_infinity(tmp_path):
@@ -131,7 +132,7 @@ def test_a_number_too_large_for_bf16_is_refused_as_infinity(tmp_path):
     source = tmp_path / "large.safetensors"
     save_file({"large": np.array([3.4e38], np.float32)}, source)
     with pytest.raises(BadInput, match="large holds NaN or infinity"):
-        directory._write_weights(source, tmp_path / "out.safetensors", Where())
+        from_huggingface._write_weights(source, tmp_path / "out.safetensors", Where())
 
 
 def test_weights_in_blocks_make_the_bytes_that_safetensors_writes_at_once(tmp_path, monkeypatch):
@@ -150,7 +151,7 @@ def test_weights_in_blocks_make_the_bytes_that_safetensors_writes_at_once(tmp_pa
     }
     save_file(weights, tmp_path / "source.safetensors", metadata={"format": "pt"})
     counted: list[int] = []
-    directory._write_weights(
+    from_huggingface._write_weights(
         tmp_path / "source.safetensors", tmp_path / "made.safetensors", Where(), counted.append
     )
     rounded = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
@@ -175,10 +176,11 @@ def test_a_shard_is_never_in_memory_as_a_whole(tmp_path):
     os.truncate(source, 8 + len(text) + 10 * tensor)  # 160 MiB of zeros
     job = (
         "import resource, sys, torch; from pathlib import Path\n"
-        "from pipeline.made.stage import Where; from pipeline.stages.fetching import directory\n"
+        "from pipeline.made.stage import Where\n"
+        "from pipeline.stages.fetching import from_huggingface\n"
         "source = Path(sys.argv[1]); peak = lambda: resource.getrusage(0).ru_maxrss >> 10\n"
         "before = peak()\n"
-        "directory._write_weights(source, source.with_name('out.safetensors'), Where())\n"
+        "from_huggingface._write_weights(source, source.with_name('out.safetensors'), Where())\n"
         "print(peak() - before)\n"
     )
     run = subprocess.run(
@@ -225,7 +227,7 @@ def test_sampling_settings_and_former_paths_of_the_base_are_left_behind(tmp_path
     (folder / "generation_config.json").write_text('{"eos_token_id": 5, "temperature": 0.6}')
     (folder / "tokenizer_config.json").write_text('{"chat_template": "other", "eos_token": "a"}')
     config |= {"_name_or_path": "/a/b", "torch_dtype": "f"}
-    directory._write_config(folder, out, config, Where())
+    from_huggingface._write_config(folder, out, config, Where())
     assert json.loads((out / "generation_config.json").read_text()) == {"eos_token_id": 5}
     assert json.loads((out / "tokenizer_config.json").read_text()) == {"eos_token": "a"}
     kept = json.loads((out / "config.json").read_text())
@@ -234,11 +236,11 @@ def test_sampling_settings_and_former_paths_of_the_base_are_left_behind(tmp_path
 
 
 def test_the_licence_is_a_file_or_a_line_of_the_card(tmp_path):
-    assert directory._license(tmp_path) == ""
+    assert from_huggingface._license(tmp_path) == ""
     (tmp_path / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\nlicense: no\n")
-    assert directory._license(tmp_path) == "mit"
+    assert from_huggingface._license(tmp_path) == "mit"
     (tmp_path / "LICENSE").write_text("The whole text")
-    assert directory._license(tmp_path) == "The whole text"
+    assert from_huggingface._license(tmp_path) == "The whole text"
 
 
 # the frozen template
@@ -469,11 +471,11 @@ def test_rows_of_q_and_k_get_back_their_order():
 
 
 def test_a_tensor_that_a_plain_llama_lacks_is_refused():
-    assert gguf_weights.hugging_face_name("blk.12.ffn_up.weight") == (
+    assert gguf_weights.hugging_face_name("blk.12.ffn_up.weight", llama.FAMILY) == (
         "model.layers.12.mlp.up_proj.weight"
     )
     with pytest.raises(BadInput, match=r"rope_freqs\.weight"):
-        gguf_weights.hugging_face_name("rope_freqs.weight")
+        gguf_weights.hugging_face_name("rope_freqs.weight", llama.FAMILY)
 
 
 def test_divergence_is_that_of_the_two_distributions():

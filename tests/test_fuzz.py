@@ -23,7 +23,7 @@ from pipeline.bases import checkpoint, known_keys
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.foreign import read_object
 from pipeline.made.stage import Where
-from pipeline.stages.fetching import directory
+from pipeline.stages.fetching import from_huggingface
 from pipeline.tools.gguf_header import Entry, header, uint32
 from pipeline.tools.gguf_layout import layout
 
@@ -166,7 +166,7 @@ def test_any_config_is_known_or_refused(folder, tiny_directory, changes, tokens)
     try:
         found = checkpoint.check(base)
         assert checkpoint.parameters(base, found) == 1_286_656
-        directory._write_config(base, folder, found, Where())
+        from_huggingface._write_config(base, folder, found, Where())
     except BadInput as error:
         assert two_lines(error)
     else:

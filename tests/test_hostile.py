@@ -20,7 +20,7 @@ from pipeline.bases import checkpoint, known_keys
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.foreign import LONGEST, shown
 from pipeline.made.stage import Where
-from pipeline.stages.fetching import directory
+from pipeline.stages.fetching import from_huggingface
 from pipeline.tools.gguf_header import uint32
 from pipeline.tools.gguf_layout import layout
 
@@ -312,7 +312,7 @@ def test_of_known_models_every_key_goes_on_as_it_was(tmp_path, config):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(TOKENS | {"chat_template": "x"}))
     said: list[str] = []
     checkpoint.architecture.check(tmp_path, config)
-    directory._write_config(tmp_path, tmp_path, config, Where(say=said.append))
+    from_huggingface._write_config(tmp_path, tmp_path, config, Where(say=said.append))
     before = {key: value for key, value in config.items() if key != "torch_dtype"}
     wanted = {**before, "dtype": "bfloat16"}
     assert (tmp_path / "config.json").read_text() == json.dumps(wanted, indent=1) + "\n"
@@ -330,7 +330,7 @@ def test_a_key_that_is_not_known_reaches_nobody_and_it_is_said(tmp_path):
         '{"eos_token_id": 5, "cache_implementation": "x", "custom_generate": "org/code"}'
     )
     said: list[str] = []
-    directory._write_config(tmp_path, tmp_path, LLAMA | hostile, Where(say=said.append))
+    from_huggingface._write_config(tmp_path, tmp_path, LLAMA | hostile, Where(say=said.append))
     kept = json.loads((tmp_path / "config.json").read_text())
     assert kept.keys() <= known_keys.CONFIG.keys()
     assert json.loads((tmp_path / "tokenizer_config.json").read_text()) == {"eos_token": "a"}
@@ -356,7 +356,7 @@ def test_a_key_that_is_not_known_reaches_nobody_and_it_is_said(tmp_path):
 def test_a_known_key_with_another_kind_of_value_is_refused(tmp_path, name, values):
     (tmp_path / name).write_text(json.dumps(values))
     with pytest.raises(BadInput, match=f"{name}: .* is not what this key is for") as caught:
-        directory._write_config(tmp_path, tmp_path, LLAMA, Where())
+        from_huggingface._write_config(tmp_path, tmp_path, LLAMA, Where())
     assert two_lines(caught.value)
 
 
@@ -366,7 +366,7 @@ def test_an_index_that_is_not_used_is_not_copied(base, tmp_path):
 
     (base / checkpoint.INDEX).write_text('{"weight_map": {"a": "model-00001-of-2.safetensors"}}')
     (tmp_path / "out").mkdir()
-    directory.write(tmp_path / "out", resolve(str(base), Path("/")), Where())
+    from_huggingface.write(tmp_path / "out", resolve(str(base), Path("/")), Where())
     assert not (tmp_path / "out" / checkpoint.INDEX).exists()
 
 
@@ -380,7 +380,7 @@ def test_a_tokenizer_that_is_none_is_refused_before_anything_is_made(base, tmp_p
     (base / "tokenizer.json").write_bytes(content)
     (tmp_path / "out").mkdir()
     with pytest.raises(BadInput, match=r"tokenizer\.json is damaged or no tokenizer") as caught:
-        directory.write(tmp_path / "out", resolve(str(base), Path("/")), Where())
+        from_huggingface.write(tmp_path / "out", resolve(str(base), Path("/")), Where())
     assert two_lines(caught.value)
 
 

@@ -50,7 +50,13 @@ def reference(old: Path) -> Reference:
     [digest] = record["key"]["inputs"]
     facts = {"architecture": "LlamaForCausalLM", "parameters": 19456, "context": 4096}
     return Reference(
-        kind="directory", name="tiny-random", digest=digest, path=Path("/nowhere"), **facts
+        origin="directory",
+        format="huggingface",
+        name="tiny-random",
+        digest=digest,
+        path=Path("/nowhere"),
+        files={},
+        **facts,
     )
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.bases import reference
+from pipeline.bases.formats import gguf
+from pipeline.bases.origins import embedded
 from pipeline.bases.reference import resolve
 from pipeline.common import places
 from pipeline.common.errors import BadInput, Missing
+from pipeline.tools import smallest
 
 
 @pytest.fixture
@@ -38,7 +40,8 @@ def refused(folder: Path) -> BadInput:
 
 def test_a_directory_is_known_by_its_own_words(base):
     found = resolve(str(base), Path("/"))
-    assert (found.kind, found.name, found.path) == ("directory", "base", base)
+    assert (found.origin, found.format) == ("directory", "huggingface")
+    assert (found.name, found.path) == ("base", base)
     assert (found.architecture, found.context) == ("LlamaForCausalLM", 4096)
     assert found.parameters == 1_286_656
 
@@ -210,9 +213,38 @@ def test_the_embedded_base_is_always_that_file(tmp_path, monkeypatch):
     path = embed(monkeypatch, tmp_path, b"cut short")
     with pytest.raises(Missing, match="damaged"):
         resolve("embedded:smollm2-135m-instruct", Path("/"))
-    monkeypatch.setattr(reference, "EMBEDDED_SHA256", reference.file_digest(path))
+    monkeypatch.setattr(embedded, "SHA256", embedded.file_digest(path))
     found = resolve("embedded:SmolLM2-135M-instruct", Path("/"))
-    assert (found.kind, found.path, found.context) == ("embedded", path, 8192)
+    assert (found.origin, found.format) == ("embedded", "gguf")
+    assert (found.path, found.context) == (path, 8192)
+
+
+def test_what_is_known_of_the_embedded_base_is_what_its_file_says():
+    assert gguf.facts(places.embedded_gguf()) == embedded.FACTS
+
+
+def test_the_facts_of_a_gguf_stand_in_its_front(tmp_path):
+    smallest.write(tmp_path / "a.gguf", template="{{ enable_thinking }}")
+    found = gguf.facts(tmp_path / "a.gguf")
+    assert (found.architecture, found.context) == ("LlamaForCausalLM", smallest.CONTEXT)
+    assert found.parameters == 2 * 262 * 64 + 3 * 64 + 7 * 64 * 64
+    assert found.can_think
+
+
+def test_a_gguf_that_is_none_or_of_another_family_is_refused(tmp_path):
+    from gguf import GGUFWriter
+
+    path = tmp_path / "a.gguf"
+    path.write_bytes(b"GGUF and no more")
+    with pytest.raises(BadInput, match="no whole GGUF"):
+        gguf.facts(path)
+    writer = GGUFWriter(path, "mamba")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(BadInput, match="family mamba is not supported") as caught:
+        gguf.facts(path)
+    assert "llama" in caught.value.next_step
 
 
 def test_a_missing_embedded_base_says_what_to_run(tmp_path, monkeypatch):

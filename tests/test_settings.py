@@ -13,7 +13,9 @@ from pipeline.stages.settings import settings
 
 def base(parameters: int) -> Reference:
     return Reference(
-        kind="directory",
+        origin="directory",
+        format="huggingface",
+        files={},
         name="x",
         digest="0" * 64,
         path=Path("/x"),

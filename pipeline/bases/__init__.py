@@ -1,4 +1,5 @@
-"""Where a base comes from, whether it can be tuned and served, and its chat template.
+"""Where a base comes from, how it is read, whether it can be tuned and served, its chat template.
 
-Nothing is made here: `stages/fetch` makes a base of what is found.
+Origin (`origins/`), format (`formats/`) and family (`families/`) know nothing of each other's
+choices; `reference` joins them. Nothing is made here: `stages/fetch` makes a base of what is found.
 """

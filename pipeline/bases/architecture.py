@@ -1,4 +1,4 @@
-"""Which config.json speaks of a model that is tuned and served here: the families, by name.
+"""Which config.json speaks of a model that is tuned and served here, by what its family says.
 
 Everything that changes what is computed is carried over by the converter, or refused here.
 """
@@ -9,39 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.bases import known_keys
+from pipeline.bases import families, known_keys
+from pipeline.bases.families.family import Family
 from pipeline.common.errors import BadInput
 from pipeline.common.foreign import listed, shown
 
-ARCHITECTURES = {
-    "LlamaForCausalLM": "llama",
-    "Qwen2ForCausalLM": "qwen2",
-    "Qwen3ForCausalLM": "qwen3",
-}
-"""Those that were seen to go through: a test takes each to a GGUF that computes the same. By the
-`model_type` transformers chooses the code."""
-ROPE: dict[str, tuple[str, ...]] = {
-    "default": (),
-    "linear": ("factor",),
-    "llama3": (
-        *("factor", "low_freq_factor", "high_freq_factor"),
-        "original_max_position_embeddings",
-    ),
-}
-"""Position scalings that the converter is known to carry over, and the numbers that each needs."""
-# what llama.cpp computes, unasked
-EXPECTED = {"hidden_act": "silu", "use_sliding_window": False, "partial_rotary_factor": 1.0}
 
-
-def check(folder: Path, config: dict[str, Any]) -> None:
+def check(folder: Path, config: dict[str, Any]) -> Family:
     """Refuse what would be computed otherwise than the weights mean it, or not at all.
 
     Raises:
         BadInput: the key and its value.
     """
-    _check_family(folder, config)
-    _check_positions(folder, config)
-    known(folder, "config.json", config, known_keys.CONFIG)
+    family = _family(folder, config)
+    _check_values(folder, config, family)
+    _check_positions(folder, config, family)
+    known(folder, "config.json", config, family.keys)
+    return family
 
 
 def known(
@@ -61,20 +45,25 @@ def known(
     return kept, f"{name}: left out, as not known here: {listed(others)}" if others else ""
 
 
-def _check_family(folder: Path, config: dict[str, Any]) -> None:
+def _family(folder: Path, config: dict[str, Any]) -> Family:
     named = config.get("architectures")
     found = named[0] if isinstance(named, list) and named else named or "none"
-    if not isinstance(found, str) or found not in ARCHITECTURES:
+    family = families.find(found)
+    if family is None:
         raise BadInput(
             f"{folder}: the architecture {shown(found)} is not supported",
-            f"Supported: {', '.join(ARCHITECTURES)}.",
+            f"Supported: {', '.join(families.supported())}.",
         )
-    if config.get("model_type") != ARCHITECTURES[found]:  # by this the code is chosen
+    if config.get("model_type") != family.model_type:  # by this the code is chosen
         raise BadInput(
             f"{folder}: config.json calls the model_type of a {found}"
             f" {shown(repr(config.get('model_type')))}",
-            f'It must be "{ARCHITECTURES[found]}": get config.json again.',
+            f'It must be "{family.model_type}": get config.json again.',
         )
+    return family
+
+
+def _check_values(folder: Path, config: dict[str, Any], family: Family) -> None:
     if "quantization_config" in config:
         described = config["quantization_config"]
         method = described.get("quant_method") if isinstance(described, dict) else described
@@ -88,7 +77,7 @@ def _check_family(folder: Path, config: dict[str, Any]) -> None:
             f"{folder}: config.json does not say how long a context may be",
             "Put max_position_embeddings into it, as a number of tokens.",
         )
-    for key, wanted in EXPECTED.items():
+    for key, wanted in family.expected.items():
         if config.get(key) not in (None, wanted):
             raise BadInput(
                 f"{folder}: {key} = {shown(repr(config[key]))} in config.json is not supported",
@@ -96,7 +85,7 @@ def _check_family(folder: Path, config: dict[str, Any]) -> None:
             )
 
 
-def _check_positions(folder: Path, config: dict[str, Any]) -> None:
+def _check_positions(folder: Path, config: dict[str, Any], family: Family) -> None:
     """Position scaling and attention are such as the converter carries over."""
     for key in ("rope_scaling", "rope_parameters"):  # both are read where both are there
         scaling: Any = config.get(key) or {}
@@ -104,24 +93,24 @@ def _check_positions(folder: Path, config: dict[str, Any]) -> None:
             scaling = {"rope_type": str(scaling)}
         kinds = [scaling[k] for k in ("rope_type", "type") if scaling.get(k) is not None]
         for kind in kinds:
-            if not isinstance(kind, str) or kind not in ROPE:
+            if not isinstance(kind, str) or kind not in family.scalings:
                 raise BadInput(
                     f"{folder}: its position scaling {shown(repr(kind))} is not supported",
-                    f"Supported: {', '.join(ROPE)}.",
+                    f"Supported: {', '.join(family.scalings)}.",
                 )
         _, other = known(folder, "config.json", scaling, known_keys.ROPE)
-        needed = [k for kind in kinds for k in ROPE[kind]]
+        needed = [k for kind in kinds for k in family.scalings[kind]]
         if other or scaling.get("partial_rotary_factor") not in (None, 1.0):
             raise BadInput(
                 f"{folder}: {key} = {shown(scaling)} in config.json is not supported",
-                f"Supported: {', '.join(ROPE)}, over the whole head.",
+                f"Supported: {', '.join(family.scalings)}, over the whole head.",
             )
         if lacking := [name for name in needed if not (scaling.get(name) or 0) > 0]:
             raise BadInput(
                 f"{folder}: {key} in config.json lacks {lacking[0]}", "Get config.json again."
             )
     layers = config.get("layer_types") or []
-    if not isinstance(layers, list) or any(kind != "full_attention" for kind in layers):
+    if not isinstance(layers, list) or any(kind not in family.attention for kind in layers):
         raise BadInput(
             f"{folder}: layer_types = {shown(layers)} in config.json is not supported",
             "Take a base whose layers all attend to the whole text (full_attention).",

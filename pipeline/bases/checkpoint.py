@@ -7,10 +7,12 @@ pickle. All of it may be a stranger's: sizes are bounded before anything is made
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.bases import architecture, known_keys
+from pipeline.bases.families.family import Family
 from pipeline.common.errors import BadInput
 from pipeline.common.foreign import LONGEST, read_object, shown
 from pipeline.tools.safetensors_header import header as header
@@ -43,9 +45,9 @@ def check(folder: Path) -> dict[str, Any]:
             )
     config = read(folder, "config.json")
     _check_code(folder, config)
-    architecture.check(folder, config)
+    family = architecture.check(folder, config)
     found = {k: v for name in weight_files(folder) for k, v in header(folder / name).items()}
-    _check_shapes(folder, config, found)
+    _check_shapes(folder, config, family, found)
     return config
 
 
@@ -63,12 +65,15 @@ def _check_no_adapter(folder: Path) -> None:
     )
 
 
-def _check_shapes(folder: Path, config: dict[str, Any], found: dict[str, dict[str, Any]]) -> None:
+def _check_shapes(
+    folder: Path, config: dict[str, Any], family: Family, found: dict[str, dict[str, Any]]
+) -> None:
     """config.json and weights speak of the same model: a layer too many would start at random."""
     layers = {name.split(".")[2] for name in found if name.startswith("model.layers.")}
-    said = _number(folder, config, "num_hidden_layers")
+    number = partial(_number, folder, config)
+    said = number("num_hidden_layers")
     # no more than the weights have: a config may speak of a billion; the first that lacks is named
-    for name, shape in _shapes(folder, config, min(said, len(layers) + 1)).items():
+    for name, shape in family.shapes(number, min(said, len(layers) + 1)).items():
         stored = found[name]["shape"] if name in found else "absent"
         if stored != list(shape):
             raise BadInput(
@@ -91,30 +96,6 @@ def _number(folder: Path, config: dict[str, Any], key: str, otherwise: int | Non
             "Get config.json again.",
         )
     return value
-
-
-def _shapes(folder: Path, config: dict[str, Any], layers: int) -> dict[str, tuple[int, int]]:
-    """Shapes of the matrices of the families in ARCHITECTURES, which name them alike."""
-
-    def number(key: str, otherwise: int | None = None) -> int:
-        return _number(folder, config, key, otherwise)
-
-    width, inner, heads = map(number, ("hidden_size", "intermediate_size", "num_attention_heads"))
-    keys = number("num_key_value_heads", heads)
-    head = number("head_dim", width // heads)
-    shapes = {"model.embed_tokens.weight": (number("vocab_size"), width)}
-    for i in range(layers):
-        attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
-        shapes |= {
-            f"{attention}.q_proj.weight": (heads * head, width),
-            f"{attention}.k_proj.weight": (keys * head, width),
-            f"{attention}.v_proj.weight": (keys * head, width),
-            f"{attention}.o_proj.weight": (width, heads * head),
-            f"{mlp}.gate_proj.weight": (inner, width),
-            f"{mlp}.up_proj.weight": (inner, width),
-            f"{mlp}.down_proj.weight": (width, inner),
-        }
-    return shapes
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:

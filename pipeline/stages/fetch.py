@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bases import checkpoint
-from pipeline.bases.reference import Reference
+from pipeline.bases.reference import Reference, refuse_if_changed
 from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
 from pipeline.made.artifacts import Base
 from pipeline.made.stage import Stage, Where, like_before
-from pipeline.stages.fetching import directory, embedded, vocabulary
+from pipeline.stages.fetching import from_gguf, from_huggingface, vocabulary
 from pipeline.stages.fetching.frozen import freeze
 from pipeline.stages.settings import Fetch
 from pipeline.tools import llamacpp
@@ -29,7 +29,7 @@ STAGE = Stage(
     expected=like_before(45),
     pinned=(llamacpp.REVISION,),
 )
-KINDS = {"embedded": embedded, "directory": directory}
+FORMATS = {"huggingface": from_huggingface, "gguf": from_gguf}
 
 
 def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Base:
@@ -39,16 +39,17 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         out: the stage's own directory; what is left of an earlier try is written over.
 
     Raises:
-        BadInput: the base cannot be tuned and served faithfully: the reason.
+        BadInput: the base cannot be tuned and served faithfully, or it changed meanwhile.
         ToolFailed: it does not survive the way to a GGUF: the first difference.
     """
-    kind = KINDS[reference.kind]
-    source = kind.write(out, reference, where)
+    read = FORMATS[reference.format]
+    source = read.write(out, reference, where)
     bos, eos = _named_tokens(out)
     template = _template(source.template, reference.name, bos, eos, settings)
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
-    kind.write_weights(out, reference, where)
-    kind.write_outline(out, reference, where)
+    read.write_weights(out, reference, where)
+    refuse_if_changed(reference)
+    read.write_outline(out, reference, where)
     where.report(Progress(0.95, 1, "comparing tokenizers"))
     words = _words(out, template)
     where.report(Progress(1, 1))
@@ -58,7 +59,7 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         architecture=reference.architecture,
         parameters=reference.parameters,
         context=reference.context,
-        license=source.license,
+        license=reference.license or source.license,
         **words,
     )
 

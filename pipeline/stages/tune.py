@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.bases import families
 from pipeline.common.errors import Missing, ToolFailed
 from pipeline.made.artifacts import Adapter, Base, Dataset
 from pipeline.made.sealed import StageRecord
@@ -62,7 +63,6 @@ STAGE = Stage(
     resumes=True,
 )
 
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 A_WEIGHT_AND_TOKEN = 0.008  # bytes of activations kept for the way back, about (measured)
 ACTIVATIONS = 1.2e9  # bytes; where they would take more, they are computed again instead
 
@@ -128,7 +128,7 @@ def _model(out: Path, settings: Tune, base: Base, data: Dataset, where: Where) -
         lora_alpha=settings.alpha,
         lora_dropout=0,
         bias="none",
-        target_modules=TARGETS,
+        target_modules=list(families.of(base.architecture).targets),
         use_gradient_checkpointing="unsloth" if _recompute(settings, base, data, where) else False,
         random_state=settings.seed,
     )

@@ -1,4 +1,4 @@
-"""The embedded base: its GGUF as a Hugging Face directory, and the check of the way back."""
+"""A GGUF file as a base: written as a Hugging Face directory, and the check of the way back."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.bases import families
 from pipeline.bases.reference import Reference
 from pipeline.common.progress import Progress
 from pipeline.made.stage import Where
@@ -15,9 +16,13 @@ from pipeline.stages.fetching.source import Source
 
 
 def write(out: Path, reference: Reference, where: Where) -> Source:
-    """Write config and tokenizer of the embedded base to `out`."""
+    """Write its config and tokenizer to `out`.
+
+    Raises:
+        BadInput: a key that is missing, or a vocabulary that cannot be rebuilt.
+    """
     reader = _reader(reference.path)
-    gguf_weights.write_config(reader, out)
+    gguf_weights.write_config(reader, families.of(reference.architecture), out)
     gguf_tokenizer.write_tokenizer(reader, out)
     found = [reader.get_field(key) for key in ("tokenizer.chat_template", "general.license")]
     template, license = (field.contents() if field else "" for field in found)
@@ -25,9 +30,14 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
 
 
 def write_weights(out: Path, reference: Reference, where: Where) -> None:
-    """Write its weights (bf16) to `out`."""
+    """Write its weights (bf16) to `out`.
+
+    Raises:
+        BadInput: a tensor that the family does not have, or a weight that is not finite.
+    """
     gguf_weights.write_weights(
         _reader(reference.path),
+        families.of(reference.architecture),
         out,
         lambda done, of: where.report(Progress(0.3 * done / of, 1, "weights to 16 bit")),
     )

@@ -1,0 +1,101 @@
+"""What a family decides, with the values that most families share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline.bases import known_keys
+from pipeline.bases.known_keys import Fits
+
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+SCALINGS: Mapping[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor",),
+    "llama3": (
+        *("factor", "low_freq_factor", "high_freq_factor"),
+        "original_max_position_embeddings",
+    ),
+}
+EXPECTED: Mapping[str, Any] = {
+    "hidden_act": "silu",
+    "use_sliding_window": False,
+    "partial_rotary_factor": 1.0,
+}
+
+
+class Number(Protocol):
+    """A whole number of config.json by its key, which must be there if nothing stands for it."""
+
+    def __call__(self, key: str, otherwise: int | None = None, /) -> int:
+        """The number."""
+
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def gated(number: Number, layers: int) -> Shapes:
+    """Matrices of a model with grouped attention and a gated MLP, as Llama names them."""
+    width, inner, heads = map(number, ("hidden_size", "intermediate_size", "num_attention_heads"))
+    keys = number("num_key_value_heads", heads)
+    head = number("head_dim", width // heads)
+    shapes: Shapes = {"model.embed_tokens.weight": (number("vocab_size"), width)}
+    for i in range(layers):
+        attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
+        shapes |= {
+            f"{attention}.q_proj.weight": (heads * head, width),
+            f"{attention}.k_proj.weight": (keys * head, width),
+            f"{attention}.v_proj.weight": (keys * head, width),
+            f"{attention}.o_proj.weight": (width, heads * head),
+            f"{mlp}.gate_proj.weight": (inner, width),
+            f"{mlp}.up_proj.weight": (inner, width),
+            f"{mlp}.down_proj.weight": (width, inner),
+        }
+    return shapes
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """How a GGUF file of the family becomes a Hugging Face directory."""
+
+    architecture: str
+    """Its `general.architecture`, which its keys begin with: `llama`."""
+    whole: Mapping[str, str]
+    """Tensors outside the layers: the name in the GGUF, the name in the directory."""
+    in_block: Mapping[str, str]
+    """Tensors of a layer, without `blk.N.` and `model.layers.N.`."""
+    rotated: Mapping[str, str]
+    """Tensors of `in_block` whose rows the converter reorders for the rotary embedding, and the key
+    that counts their heads."""
+    config: Callable[[Callable[[str], Any]], dict[str, Any]]
+    """What its keys say in config.json: of a function that gives a key without its beginning."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is particular to a family."""
+
+    architecture: str
+    """Its name in `architectures` of config.json: `LlamaForCausalLM`."""
+    model_type: str
+    """Its name in `model_type` of config.json, by which transformers chooses the code."""
+    targets: tuple[str, ...] = LINEAR
+    """Names of the linear modules that are adapted."""
+    shapes: Callable[[Number, int], Shapes] = gated
+    """Shapes of its matrices by config.json, the embedding and so many layers."""
+    expected: Mapping[str, Any] = field(default_factory=lambda: EXPECTED)
+    """What llama.cpp computes, unasked: keys of config.json, which must be absent or so."""
+    scalings: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: SCALINGS)
+    """Position scalings that the converter carries over, and the numbers that each needs."""
+    attention: tuple[str, ...] = ("full_attention",)
+    """What may stand in `layer_types` of config.json."""
+    more_keys: Mapping[str, Fits] = field(default_factory=dict)
+    """Keys of its config.json that other families do not have, and what each may hold."""
+    gguf: Gguf | None = None
+    """None where a GGUF of the family is not taken as a base."""
+
+    @property
+    def keys(self) -> dict[str, Fits]:
+        """All keys of its config.json that go on."""
+        return {**known_keys.CONFIG, **self.more_keys}

@@ -1,0 +1,5 @@
+"""Qwen 3, dense."""
+
+from pipeline.bases.families.family import Family
+
+FAMILY = Family("Qwen3ForCausalLM", "qwen3")

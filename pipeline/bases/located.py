@@ -1,0 +1,83 @@
+"""A base that an origin found: what it is, in which format, and where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from pipeline.common.digests import file_digest
+from pipeline.common.progress import Progress
+
+FORMS = "This version takes: FROM embedded:smollm2-135m-instruct or FROM ./a-hugging-face-directory"
+
+Report = Callable[[Progress], object]
+FormatName = Literal["huggingface", "gguf"]
+
+
+class Located(BaseModel):
+    """What FROM means. Nothing is read of it yet but bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    origin: str
+    """Name of the origin that found it."""
+    format: FormatName
+    """By it the base is read: a directory of safetensors, or a GGUF file."""
+    name: str
+    """For people: `SmolLM2-135M-Instruct`, or the directory's name. Part of no key and no file."""
+    digest: str
+    """Of the content: the same base elsewhere has the same."""
+    path: Path
+    """The directory or the GGUF file on this machine: part of no key (those use `digest`)."""
+    files: dict[str, str]
+    """sha256 of each file that decides what the base is, by name."""
+    license: str = ""
+    """What the origin says of it; '' where only the files do."""
+
+
+class Facts(BaseModel):
+    """What a format reads of a base without its weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    architecture: str
+    """Of its family: `LlamaForCausalLM`."""
+    parameters: int
+    context: int
+    """Longest context in tokens."""
+    can_think: bool = False
+    """Its chat template reads whether answers begin with thoughts."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where bases come from, told by what follows FROM."""
+
+    name: str
+    means: Callable[[str], bool]
+    """True for a text that is of this origin."""
+    locate: Callable[[str, Path, Report], Located]
+    """Finds it: the text, the folder that relative paths start from, who is told of long reading.
+
+    It takes milliseconds where the base was seen before, and downloads nothing.
+    """
+    facts: Facts | None = None
+    """Of an origin that always gives the same base."""
+
+
+def digests(
+    path: Path, names: list[str], read: Callable[[int], object] = lambda count: None
+) -> dict[str, str]:
+    """sha256 of the files that decide what a base is, by name.
+
+    Args:
+        path: the directory, or the GGUF file.
+        names: of the files in the directory, or beside the GGUF file.
+        read: told after each block that had to be read how many bytes it had.
+    """
+    folder = path if path.is_dir() else path.parent
+    return {name: file_digest(folder / name, read) for name in sorted(names)}
