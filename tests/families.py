@@ -56,13 +56,17 @@ SIZES = {
 }
 
 
-def family_directory(family: str, folder: Path) -> Path:
-    """Random weights, different for each tensor; norms and biases too."""
+def family_directory(family: str, folder: Path, **other: Any) -> Path:
+    """Random weights, different for each tensor; norms and biases too.
+
+    Args:
+        other: values of config.json that take the place of those here.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, dtype, files, more = FAMILIES[family]
-    config = AutoConfig.for_model(kind, **{**SIZES, **more})
+    config = AutoConfig.for_model(kind, **{**SIZES, **more, **other})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     torch.manual_seed(7)
     with torch.no_grad():

@@ -1,0 +1,88 @@
+"""What a family decides is pinned, and is what its checkpoints are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from decided import GOLDEN, decided, golden, told
+from safetensors.numpy import save_file
+
+from pipeline.bases import checkpoint, families
+from pipeline.bases.families.family import Family
+from pipeline.common.errors import BadInput
+from pipeline.stages.fetching import gguf_weights
+
+every = pytest.mark.parametrize("family", families.FAMILIES, ids=lambda f: f.architecture)
+
+
+def known(family: Family) -> dict[str, Any]:
+    """Its golden file."""
+    file = golden(family)
+    assert file.exists(), f"none yet: python tests/decided.py {family.architecture}, and read it"
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def test_a_golden_file_is_of_a_family_that_there_is() -> None:
+    names = {file.stem for file in GOLDEN.glob("*.json")}
+    assert names == set(families.supported())
+
+
+@every
+def test_all_that_a_family_decides_is_as_it_was(family: Family) -> None:
+    found = known(family)
+    assert decided(family, found["config"], found["tensors"]) == found["decided"]
+
+
+@every
+def test_its_checkpoint_is_taken_and_one_of_other_shapes_is_not(
+    family: Family, tmp_path: Path
+) -> None:
+    found = known(family)
+    shapes = {n: [int(side) for side in s.split(" x ")] for n, s in found["tensors"].items()}
+    random = np.random.default_rng(7)
+    weights = {name: random.normal(size=shape).astype("f4") for name, shape in shapes.items()}
+    save_file(weights, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(found["config"]))
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert checkpoint.check(tmp_path) == found["config"]
+    for name in found["decided"]["shapes"]:
+        save_file({**weights, name: weights[name][1:].copy()}, tmp_path / "model.safetensors")
+        with pytest.raises(BadInput, match=f"by config.json {name} has the shape"):
+            checkpoint.check(tmp_path)
+
+
+@every
+def test_every_matrix_has_its_shape_checked_and_every_target_is_there(family: Family) -> None:
+    found = known(family)
+    matrices = {name: shape for name, shape in found["tensors"].items() if " x " in shape}
+    matrices.pop("lm_head.weight", None)
+    assert found["decided"]["shapes"] == matrices
+    adapted = {name.split(".")[-2] for name in found["decided"]["adapted"]}
+    assert adapted == set(family.targets)
+
+
+@pytest.mark.parametrize("name", families.in_gguf())
+def test_the_way_back_from_a_gguf_undoes_what_the_converter_does(name: str) -> None:
+    family = families.of_gguf(name)
+    assert family and family.gguf
+    found = known(family)
+    for tensor, line in found["outline"].items():
+        source = gguf_weights.hugging_face_name(tensor, family)
+        assert f" of {source}" in line
+        assert ("order" in line) == (tensor.removeprefix("blk.0.") in family.gguf.rotated)
+    config = {**found["config"], **found["config"]["rope_parameters"]}
+    assert found["config from a gguf"].items() <= config.items()
+
+
+@pytest.mark.smoke
+@pytest.mark.filterwarnings("default")  # transformers imports what warns
+@every
+def test_its_checkpoint_and_outline_are_those_of_transformers_and_the_converter(
+    family: Family, tmp_path: Path
+) -> None:
+    assert told(family, tmp_path / "tiny") == known(family)
