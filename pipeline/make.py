@@ -79,7 +79,7 @@ def make(
             else:
                 if not looked:
                     capable(ollama, asked.parameters)
-                _release(made, ollama, engine.threads, shown, replace=replace)
+                _release(made, ollama, engine, shown, replace=replace)
     return made, address
 
 
@@ -98,14 +98,15 @@ def _look_ahead(
 
 
 def _release(
-    made: Specialist, ollama: Ollama, threads: int, shown: Shown, *, replace: bool
+    made: Specialist, ollama: Ollama, engine: ChildProcess, shown: Shown, *, replace: bool
 ) -> None:
     shown.start("release")
     where = Where(
-        threads=threads,
+        threads=engine.threads,
         report=lambda progress: shown.report("release", progress),
         say=lambda line: shown.say("release", line),
     )
-    proof = publish.release(made, ollama, where=where, replace=replace)
-    shown.say("release", proof.summary)
-    shown.done("release", "registered")
+    version = publish.release(made, ollama, where=where, replace=replace, settings=engine.settings)
+    if version.proof:
+        shown.say("release", version.proof.summary)
+    shown.done("release", f"registered as {version.tag}")

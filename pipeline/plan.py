@@ -81,7 +81,6 @@ class Dry(Engine):
         super().__init__(engine.store)
         self._engine = engine
         self.steps: list[Step] = []
-        self.settings: dict[str, dict[str, Any]] = {}
         self.notes: list[str] = []
         self.ready: dict[str, Artifact] = {}
         """What was found, by stage."""

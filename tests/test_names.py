@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.common.errors import BadInput
-from pipeline.common.names import check_differs, check_name, same
+from pipeline.common.names import check_differs, check_name, numbered, same, version_in
 
 
 @pytest.mark.parametrize("name", ["brand-voice", "_x", "Qwen2.5_ours", "a" * 80, "7b"])
@@ -52,3 +52,14 @@ def test_ollama_takes_names_for_one_whatever_their_case() -> None:
     assert same("registry.ollama.ai/library/x:LATEST", "x")
     assert not same("x:previous", "x")
     assert not same("acme/x", "x")
+
+
+def test_a_version_is_known_by_its_tag_in_any_spelling_of_the_name() -> None:
+    assert numbered("Brand-Voice", 3) == "Brand-Voice:v3"
+    for tag in ("brand-voice:v3", "Brand-Voice:V3", "library/brand-voice:v3"):
+        assert version_in(tag, "brand-Voice") == 3
+    others = ["x:v3", "a/brand-voice:v3"]
+    tags = ["latest", "v", "v0", "v03", "v3b", "v20261125", "candidate-v3"]
+    for tag in (*others, *(f"brand-voice:{tag}" for tag in tags)):
+        assert version_in(tag, "brand-voice") is None
+    assert version_in("a+b:v1", "aab") is None

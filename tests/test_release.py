@@ -7,8 +7,7 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 from unicodedata import normalize
@@ -35,34 +34,39 @@ from pipeline.common.progress import Progress
 from pipeline.common.values import digest_of_file
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
-from pipeline.release import promise, promotion, released
+from pipeline.release import history, promise, promotion, text
 from pipeline.release import proof as proof_module
-from pipeline.release import publish as releasing
 from pipeline.release.prompt_forms import forms
-from pipeline.release.proof import CONVERSATIONS, conversations
+from pipeline.release.proof import CONVERSATIONS, Proof, conversations
 from pipeline.release.publish import (
     already_released,
     check_name_is_ours,
     nothing_to_do,
     release,
-    settle,
 )
-from pipeline.release.released import Record
+from pipeline.release.rollback import rollback
 from pipeline.release.stored_file import same_file
+from pipeline.release.version import Version
 from pipeline.spec import modelfile
 from pipeline.tools import llamacpp, smallest
 from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.gguf_layout import layout
-from pipeline.tools.host import Address
 from pipeline.tools.ollama import Ollama, Reply
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def records() -> list[Record]:
-    found, faults = released.records()
+def records() -> list[Version]:
+    """All versions of all names."""
+    found, faults = history.histories()
     assert not faults
-    return found
+    return [version for one in found for version in one.versions]
+
+
+def proven(made: Specialist, ollama: Ollama) -> Proof:
+    proof = release(made, ollama).proof
+    assert proof
+    return proof
 
 
 @pytest.fixture
@@ -89,13 +93,18 @@ def other(tmp_path: Path) -> Specialist:
 
 
 def test_a_proven_specialist_is_registered_and_recorded(made: Specialist, ollama: Ollama) -> None:
-    proof = release(made, ollama)
-    assert list(ollama.tags()) == ["tiny:latest"]
+    version = release(made, ollama, settings={"tune": {"epochs": 3}})
+    proof = version.proof
+    assert proof
+    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:v1"]
     assert (proof.conversations, proof.answers, proof.longest) == (CONVERSATIONS, 10, 3)
     assert proof.tensors == 12
     [record] = records()
-    assert record.manifest == ollama.digest("tiny")
-    assert record.former is None
+    assert record == version
+    assert record.manifest == ollama.digest("tiny") == ollama.digest("tiny:v1")
+    assert record.verdict and record.verdict.says == "go"
+    assert record.settings == {"tune": {"epochs": 3}}
+    assert (record.system, record.parameters) == (made.system, made.parameters)
     assert (record.base, record.rows, record.loss) == ("smallest", 12, 0.5)
     assert record.stages == ["fetch-0", "prepare-0", "tune-0", "pack-0"]
     assert record.proof == proof
@@ -117,18 +126,19 @@ def test_what_is_registered_already_is_known_by_one_call(
     assert not already_released(made, ollama)
 
 
-def test_the_former_one_stays_as_previous(
+def test_every_release_is_a_version_that_stays(
     made: Specialist, other: Specialist, ollama: Ollama
 ) -> None:
     release(made, ollama)
     first = ollama.digest("tiny")
     release(other, ollama)
-    assert ollama.digest("tiny:previous") == first != ollama.digest("tiny")
-    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:previous"]
-    release(other, ollama)  # the same again: what was before it stays
-    assert ollama.digest("tiny:previous") == first
-    release(made, ollama)
-    assert ollama.digest("tiny") == first
+    assert ollama.digest("tiny:v1") == first != ollama.digest("tiny")
+    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:v1", "tiny:v2"]
+    said: list[str] = []
+    assert release(made, ollama, where=Where(say=said.append)).label == "v3"
+    assert ollama.digest("tiny") == ollama.digest("tiny:v3") == first
+    assert said == ["v3 is made of the same as v1, and proven anew"]
+    assert [version.label for version in records()] == ["v1", "v2", "v3"]
 
 
 FAULTS = [
@@ -176,7 +186,11 @@ def test_what_was_removed_in_ollama_is_listed_so_and_kept_until_it_is_given_up(
     assert json.loads(told("list", "--json"))[0]["in_ollama"] is True
     assert "4 stages in use" in told("gc")
     ollama.delete("tiny:latest")
+    assert told("list").splitlines()[-1].endswith("  tiny:latest is gone from Ollama")
+    assert "forget" not in told("gc")
+    ollama.delete("tiny:v1")
     assert told("list").splitlines()[-1].endswith("  removed from Ollama")
+    assert json.loads(told("list", "--json"))[0]["in_ollama"] is False
     assert "specialist gc --forget tiny" in told("gc")  # it forgets nothing unasked
     assert records() != []
     assert "0 stages in use" in told("gc", "--dry-run", "--forget", "tiny")
@@ -289,7 +303,7 @@ def test_a_slow_answer_is_not_one_that_hangs(
 ) -> None:
     fake.faults.add("slow")
     with Ollama(fake.address, httpx.Timeout(0.12)) as ollama:  # three tokens take longer in all
-        assert release(made, ollama).answers == 10
+        assert proven(made, ollama).answers == 10
 
 
 def test_files_that_cannot_be_read_are_no_reason_to_skip(
@@ -383,7 +397,7 @@ def test_letters_of_a_control_token_that_no_template_writes_are_no_marker(
     tmp_path: Path, ollama: Ollama
 ) -> None:
     spoken = specialist(tmp_path / "spoken", says="<unk>")
-    assert release(spoken, ollama).answers == 10
+    assert proven(spoken, ollama).answers == 10
 
 
 def test_a_copy_that_was_not_made_is_noticed_and_taken_back(
@@ -401,6 +415,7 @@ def test_a_copy_that_was_not_made_is_noticed_and_taken_back(
 def test_a_name_that_is_not_ours_is_taken_only_when_told(made: Specialist, ollama: Ollama) -> None:
     release(made.model_copy(update={"name": "foreign"}), ollama)
     ollama.copy("foreign", "TINY")
+    ollama.copy("foreign", "tiny:v1")
     theirs = ollama.digest("tiny")
     with pytest.raises(BadInput, match="tiny:latest that was not made here") as caught:
         release(made, ollama)
@@ -408,8 +423,10 @@ def test_a_name_that_is_not_ours_is_taken_only_when_told(made: Specialist, ollam
     assert ollama.digest("tiny") == theirs
     warmer = made.model_copy(update={"parameters": {"temperature": 0.9}})
     release(warmer, ollama, replace=True)
-    assert ollama.digest("tiny:previous") == theirs != ollama.digest("tiny")
+    assert ollama.digest("tiny:v2") == theirs != ollama.digest("tiny") == ollama.digest("tiny:v3")
     check_name_is_ours("tiny", ollama)
+    kept = next(version for version in records() if version.tag == "tiny:v2")
+    assert (kept.note, kept.wanted) == ("was tiny:latest, not made here", None)
 
 
 def test_a_model_that_someone_put_in_the_place_of_ours_is_not_ours(
@@ -426,115 +443,12 @@ def test_what_was_put_back_by_hand_is_still_ours(
     made: Specialist, other: Specialist, ollama: Ollama
 ) -> None:
     release(made, ollama)
-    first = ollama.digest("tiny")
     release(other, ollama)
-    ollama.copy("tiny:previous", "tiny")  # also how it looks after a kill before the last copy
+    ollama.copy("tiny:v1", "tiny")
     assert not already_released(other, ollama)
-    release(other, ollama)
-    assert ollama.digest("tiny:previous") == first != ollama.digest("tiny")
-
-
-class Killed(BaseException):
-    """Where a SIGKILL would have struck: nothing is tidied up after it."""
-
-
-@contextmanager
-def killed_after(steps: int, ollama: Ollama) -> Iterator[None]:
-    """The process dies at the step of a promotion that follows so many."""
-    left = iter(range(steps))
-
-    def deadly(step: Callable[..., None]) -> Callable[..., None]:
-        def run(*arguments: object) -> None:
-            if next(left, None) is None:
-                raise Killed
-            step(*arguments)
-
-        return run
-
-    def nothing(*_: object) -> None:
-        pass
-
-    undo = promotion.undo
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ollama, "copy", deadly(ollama.copy))
-        patch.setattr(released, "write", deadly(released.write))
-        patch.setattr(promotion, "_undo", nothing)
-        first = Mock(side_effect=[undo("nobody", ollama), *[None] * 9])
-        patch.setattr(releasing, "undo", first)
-        patch.setattr(releasing, "_write_text", Mock(side_effect=Killed))
-        with pytest.raises(Killed):
-            yield
-
-
-@pytest.mark.parametrize("gone", ["", "tiny", "tiny:previous"])
-@pytest.mark.parametrize("steps", range(5))
-def test_killed_at_any_point_of_the_promotion_nothing_is_lost(
-    made: Specialist,
-    other: Specialist,
-    ollama: Ollama,
-    tmp_path: Path,
-    steps: int,
-    gone: str,
-) -> None:
-    third = specialist(tmp_path / "three", system="Be odd.")
-    release(made, ollama)
-    release(other, ollama)
-    if gone:
-        ollama.delete(gone)
-    before = ollama.tags()
-    with killed_after(steps, ollama):
-        release(third, ollama)
-    assert set(before.values()) <= set(ollama.tags().values())  # what served, and the way back
-    check_name_is_ours("tiny", ollama)
-    release(third, ollama)
-    assert already_released(third, ollama)
-    check_name_is_ours("tiny", ollama)
-    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:previous"]
-    served = before.get("tiny:latest") or before["tiny:previous"]
-    assert ollama.digest("tiny:previous") == served
-
-
-@pytest.mark.parametrize("steps", range(4))
-def test_a_run_that_is_killed_and_another_that_fails_leave_all_as_it_was(
-    made: Specialist,
-    other: Specialist,
-    fake: FakeOllama,
-    ollama: Ollama,
-    tmp_path: Path,
-    steps: int,
-) -> None:
-    release(made, ollama)
-    release(other, ollama)
-    before, record = ollama.tags(), records()
-    with killed_after(steps, ollama):
-        release(specialist(tmp_path / "three", system="Be odd."), ollama)
-    fake.faults.add("never done")
-    with pytest.raises(ProofFailed):
-        release(specialist(tmp_path / "four", system="Be even."), ollama)
-    assert ollama.tags() == before
-    assert records() == record
-
-
-@pytest.mark.parametrize("step", range(1, 4))
-def test_a_promotion_that_breaks_off_keeps_the_way_back(
-    made: Specialist, other: Specialist, ollama: Ollama, tmp_path: Path, step: int
-) -> None:
-    release(made, ollama)
-    release(other, ollama)
-    before, record = ollama.tags(), records()
-    copy, calls = ollama.copy, iter(range(9))
-
-    def fails(source: str, destination: str) -> None:
-        if next(calls) == step - 1:
-            raise ToolFailed("no space left")
-        copy(source, destination)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ollama, "copy", fails)
-        with pytest.raises(ToolFailed, match="no space left"):
-            release(specialist(tmp_path / "three", system="Be odd."), ollama)
-    assert ollama.tags() == before  # NAME:previous too: it used to be what NAME is
-    assert records() == record
+    assert nothing_to_do(made, ollama, lambda line: None)
+    assert history.known("tiny").current.label == "v1"
+    assert release(other, ollama).label == "v3"
 
 
 def test_two_stores_that_release_one_name_end_with_one_proven_model_and_one_error(
@@ -555,7 +469,7 @@ def test_two_stores_that_release_one_name_end_with_one_proven_model_and_one_erro
     with pytest.raises(BadInput, match="tiny:latest that was not made here"):
         release(made, ollama, where=Where(report=meanwhile))
     assert records() == []
-    assert list(ollama.tags()) == ["tiny:latest"]
+    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:v1"]
     monkeypatch.setenv("SPECIALIST_HOME", theirs)
     assert already_released(other, ollama)  # what is served is what the record proves
 
@@ -573,7 +487,7 @@ def test_a_candidate_that_changes_while_it_is_proven_is_not_promoted(
 
     with pytest.raises(ProofFailed, match="is another model by now"):
         release(made, ollama, where=Where(report=meanwhile))
-    assert list(ollama.tags()) == ["foreign:latest"]
+    assert sorted(ollama.tags()) == ["foreign:latest", "foreign:v1"]
     assert [record.name for record in records()] == ["foreign"]
 
 
@@ -584,8 +498,8 @@ def test_the_tags_of_a_release_have_letters_only() -> None:
 
 
 def test_a_journal_that_cannot_be_read_is_said_by_name(made: Specialist, ollama: Ollama) -> None:
-    released.folder().mkdir(parents=True)
-    released.file("tiny", "promotion").write_text("{")
+    history.folder().mkdir(parents=True)
+    history.file("tiny", "promotion").write_text("{")
     with pytest.raises(Unreadable, match=r"tiny\.promotion is damaged") as caught:
         release(made, ollama)
     assert "ollama list" in caught.value.next_step
@@ -622,15 +536,7 @@ def test_two_releases_of_a_name_wait_for_each_other(made: Specialist, ollama: Ol
     for run in runs:
         run.join()
     assert said == ["Another run is registering tiny: waiting for it."]
-    assert list(ollama.tags()) == ["tiny:latest"]
-
-
-def test_a_record_of_before_there_were_formats_is_read(made: Specialist, ollama: Ollama) -> None:
-    release(made, ollama)
-    record = json.loads(released.file("tiny").read_text())
-    older = {name: value for name, value in record.items() if name not in ("format", "earlier")}
-    released.file("tiny").write_text(json.dumps(older))
-    assert already_released(made, ollama)
+    assert sorted(ollama.tags()) == ["tiny:latest", "tiny:v1"]  # one number for one content
 
 
 @pytest.mark.parametrize(
@@ -640,7 +546,8 @@ def test_a_record_of_before_there_were_formats_is_read(made: Specialist, ollama:
         ('{"name": "ti', "is damaged"),
         ("[]", "is damaged: it is not a JSON object"),
         ('{"format": 1, "name": "tiny"}', "is damaged: wanted: Field required"),
-        ('{"format": 2, "name": "tiny"}', "has the format 2; this specialist knows 1"),
+        ('{"format": 2, "name": "tiny"}', "is damaged: current: Field required"),
+        ('{"format": 3, "name": "tiny"}', "has the format 3; this specialist knows 1 and 2"),
         ('{"format": "x"}', "has the format x"),
     ],
 )
@@ -648,19 +555,19 @@ def test_a_record_that_cannot_be_read_is_an_error_by_name_and_loses_nothing(
     made: Specialist, ollama: Ollama, text: str, says: str
 ) -> None:
     release(made, ollama)
-    released.file("tiny").write_text(text)
+    history.file("tiny").write_text(text)
     stage = places.home() / "stages/tune-0123456789abcdef"
     stage.mkdir(parents=True)
     stage.with_name(f"{stage.name}.lock").touch()
     for arguments in (["gc"], ["gc", "--dry-run"], ["list"], ["list", "--json"]):
         told = CliRunner().invoke(cli.main, arguments)
         assert told.exit_code == 1
-        assert str(released.file("tiny")) in told.output and says in told.output
+        assert str(history.file("tiny")) in told.output and says in told.output
     with pytest.raises(Unreadable, match=re.escape(says)) as error:
         check_name_is_ours("tiny", ollama, replace=True)
     assert "specialist gc --forget tiny" in error.value.next_step
     assert stage.exists()
-    assert released.file("tiny").read_text() == text
+    assert history.file("tiny").read_text() == text
     assert CliRunner().invoke(cli.main, ["gc", "--forget", "tiny"]).exit_code == 0
     assert not stage.exists()
 
@@ -669,7 +576,7 @@ def test_other_specialists_are_listed_beside_a_damaged_record(
     made: Specialist, ollama: Ollama
 ) -> None:
     release(made, ollama)
-    released.file("other").write_text("{")
+    history.file("other").write_text("{")
     told = CliRunner().invoke(cli.main, ["list"])
     assert told.exit_code == 1
     assert "tiny  " in told.output and "other.json is damaged" in told.output
@@ -678,28 +585,12 @@ def test_other_specialists_are_listed_beside_a_damaged_record(
     assert "other.json is damaged" in both[1]["errors"][0]["what"]
 
 
-def test_the_stages_of_the_previous_model_are_kept_as_long_as_it_is(
-    made: Specialist, ollama: Ollama
-) -> None:
-    def version(temperature: float) -> Specialist:
-        parameters = {**made.parameters, "temperature": temperature}
-        stages = ("fetch-0", f"pack-{temperature}")
-        return made.model_copy(update={"parameters": parameters, "stages": stages})
-
-    first, second, third = (version(temperature) for temperature in (0.1, 0.2, 0.3))
-    release(first, ollama)
-    release(second, ollama)
-    assert records()[0].earlier == list(first.stages)
-    release(third, ollama)
-    assert records()[0].earlier == list(second.stages)
-
-
 def test_the_served_model_is_also_written_as_a_modelfile(made: Specialist, ollama: Ollama) -> None:
     said: list[str] = []
     odd = made.model_copy(update={"license": "MIT\u200dlike"})
     release(odd, ollama, where=Where(say=said.append))
-    text = released.file("tiny", "Modelfile").read_text()
-    found = modelfile.parse(text, "tiny")
+    written = history.file("tiny", "Modelfile").read_text()
+    found = modelfile.parse(written, "tiny")
     assert found.base == str(made.gguf.file)
     assert (found.system, found.parameters) == (made.system, made.parameters)
     assert said == [
@@ -708,9 +599,9 @@ def test_the_served_model_is_also_written_as_a_modelfile(made: Specialist, ollam
     ]
 
 
-def test_the_modelfile_for_people_looks_like_this(made: Specialist) -> None:
-    text = modelfile.served(made, "/store/stages/pack-0/model.gguf")
-    assert text == (GOLDEN / "tiny.Modelfile").read_text()
+def test_the_modelfile_for_people_looks_like_this(made: Specialist, ollama: Ollama) -> None:
+    written = text.text(release(made, ollama), Path("/store/stages/pack-0/model.gguf"))
+    assert written == (GOLDEN / "tiny.Modelfile").read_text()
 
 
 @pytest.mark.parametrize("size", [0, 3, 30, 5000, 257_000])
@@ -745,7 +636,7 @@ def test_a_real_ollama_serves_what_is_proven_and_keeps_it_when_a_later_proof_fai
     endless = specialist(tmp_path / "endless", endless=True)
     other = specialist(tmp_path / "other", system="Be long.", says="no")
     with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
-        proof = release(made, ollama)
+        proof = proven(made, ollama)
         assert (proof.conversations, proof.answers) == (CONVERSATIONS, 10)
         assert ollama.chat("tiny", [{"role": "user", "content": "?"}], limit=9).text == "ok"
         assert already_released(made, ollama)
@@ -754,12 +645,13 @@ def test_a_real_ollama_serves_what_is_proven_and_keeps_it_when_a_later_proof_fai
             release(endless, ollama)
         assert ollama.tags() == before
         release(other, ollama)
-        assert ollama.digest("tiny:previous") == before["tiny:latest"]
-        assert sorted(ollama.tags()) == ["tiny:latest", "tiny:previous"]
+        assert ollama.digest("tiny:v1") == before["tiny:latest"]
+        assert sorted(ollama.tags()) == ["tiny:latest", "tiny:v1", "tiny:v2"]
         assert ollama.chat("tiny", [{"role": "user", "content": "?"}], limit=9).text == "no"
-        assert (
-            ollama.chat("tiny:previous", [{"role": "user", "content": "?"}], limit=9).text == "ok"
-        )
+        assert ollama.chat("tiny:v1", [{"role": "user", "content": "?"}], limit=9).text == "ok"
+        rollback("tiny", ollama, None, print)
+        assert ollama.chat("tiny", [{"role": "user", "content": "?"}], limit=9).text == "ok"
+        assert ollama.tags() == {**ollama.tags(), **before}
 
 
 @pytest.mark.smoke
@@ -768,7 +660,7 @@ def test_the_text_makes_the_same_model_as_the_http_interface(tmp_path: Path) -> 
     with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
         release(odd, ollama)
         subprocess.run(
-            [real_ollama.binary(), "create", "text", "-f", released.file("tiny", "Modelfile")],
+            [real_ollama.binary(), "create", "text", "-f", history.file("tiny", "Modelfile")],
             env=real_ollama.environment(tmp_path, address),
             check=True,
             capture_output=True,
@@ -799,7 +691,7 @@ def test_a_real_ollama_shows_the_letters_of_a_control_token_that_was_learned_as_
     spoken = specialist(tmp_path / "spoken", says="<unk>")
     asked = [{"role": "user", "content": "What is <unk> for?"}]
     with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
-        assert release(spoken, ollama).answers == 10
+        assert proven(spoken, ollama).answers == 10
         reply = ollama.chat("tiny", asked, limit=9)
         assert reply.text == "<unk>"
         with llamacpp.Model(spoken.gguf.file) as model:
@@ -829,88 +721,22 @@ def test_to_forget_one_beside_a_misspelled_one_forgets_nothing(
     told = CliRunner().invoke(cli.main, ["gc", "--forget", "tiny", "--forget", "tinny", *more])
     assert told.exit_code == 1
     assert "there is no specialist tinny" in told.output
-    assert released.released("tiny")
+    assert history.history("tiny")
 
 
 def test_to_forget_one_beside_a_damaged_record_forgets_nothing(
     made: Specialist, ollama: Ollama
 ) -> None:
     release(made, ollama)
-    released.file("other").write_text("{")
+    history.file("other").write_text("{")
     for more in ([], ["--dry-run"]):
         told = CliRunner().invoke(cli.main, ["gc", "--forget", "tiny", *more])
         assert "nothing was removed: " in told.output and told.exit_code == 1
-    assert released.released("tiny")
+    assert history.history("tiny")
     dry = CliRunner().invoke(cli.main, ["gc", "--dry-run", "--forget", "TINY", "--forget", "other"])
     assert "0 stages in use" in dry.output
     done = CliRunner().invoke(cli.main, ["gc", "--forget", "TINY", "--forget", "other"])
     assert done.output.splitlines()[-1] == dry.output.splitlines()[-1].replace("to free", "freed")
-
-
-def test_what_another_store_promoted_meanwhile_is_not_undone(
-    made: Specialist, other: Specialist, ollama: Ollama, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other one comes after NAME has moved, before the first has tidied up."""
-    release(made, ollama)
-    tidy = promotion.undo
-    calls = iter(range(9))
-
-    def late(name: str, door: Ollama, *more: Callable[[str], None]) -> None:
-        if next(calls) == 1:
-            ollama.copy("tiny", "tiny:previous")  # as another promotion does
-            ollama.create("tiny", digest_of_file(made.gguf.file), system="Other.", parameters={})
-        tidy(name, door, *more)
-
-    monkeypatch.setattr(releasing, "undo", late)
-    release(other, ollama)
-    record = records()[0]
-    assert ollama.digest("tiny:previous") == record.manifest  # their way back
-    assert record.wanted == released.wanted(other)
-    assert [name for name in ollama.tags() if "-" in name] == []
-
-
-def test_localhost_is_the_same_server(
-    made: Specialist, other: Specialist, ollama: Ollama, tmp_path: Path
-) -> None:
-    release(made, ollama)
-    release(other, ollama)
-    before, record = ollama.tags(), records()
-    third = specialist(tmp_path / "three", system="Be odd.")
-    with killed_after(3, ollama):
-        release(third, ollama)
-    with Ollama(Address("localhost", ollama.address.port)) as spelled:
-        promotion.undo("tiny", spelled)
-    assert (ollama.tags(), records()) == (before, record)
-
-
-def test_a_promotion_that_broke_off_in_another_ollama_is_not_forgotten(
-    made: Specialist, other: Specialist, ollama: Ollama, tmp_path: Path
-) -> None:
-    release(made, ollama)
-    release(other, ollama)
-    with killed_after(3, ollama):
-        release(specialist(tmp_path / "three", system="Be odd."), ollama)
-    with FakeOllama(tmp_path / "elsewhere") as fake, Ollama(fake.address) as elsewhere:
-        with pytest.raises(ToolFailed, match="broke off in the Ollama at") as error:
-            release(made, elsewhere)
-        assert f"OLLAMA_HOST={ollama.address.netloc}" in error.value.next_step
-    assert promotion.noted("tiny")
-
-
-@pytest.mark.parametrize("steps", [2, 3])
-def test_a_run_that_finds_nothing_to_do_puts_right_what_a_killed_one_left(
-    made: Specialist, other: Specialist, ollama: Ollama, steps: int
-) -> None:
-    release(made, ollama)
-    with killed_after(steps, ollama):
-        release(other, ollama)
-    told = CliRunner().invoke(cli.main, ["list"]).output
-    assert "a release broke off or is going on" in told
-    settle("tiny", ollama, lambda line: None)
-    assert [name for name in ollama.tags() if "-" in name] == []
-    assert promotion.broken_off() == []
-    served = other if steps == 3 else made
-    assert nothing_to_do(served, ollama, lambda line: None)
 
 
 def test_the_directories_of_another_model_never_get_into_a_record(
@@ -919,10 +745,11 @@ def test_the_directories_of_another_model_never_get_into_a_record(
     release(made, ollama)
     moved = made.model_copy(update={"stages": ("fetch-9",)})
     assert nothing_to_do(moved, ollama, lambda line: None)
-    assert records()[0].stages == ["fetch-9"]
+    assert history.known("tiny").current.stages == ["fetch-9"]
     release(other, ollama)
-    released.keep_stages(moved)
-    assert records()[0].stages == list(other.stages)
+    assert not nothing_to_do(moved, ollama, lambda line: None)
+    assert history.known("tiny").current.stages == list(other.stages)
+    assert history.known("tiny").stages == {"fetch-9", *other.stages}
 
 
 def test_a_long_name_at_a_long_address_can_be_promoted(tmp_path: Path, ollama: Ollama) -> None:

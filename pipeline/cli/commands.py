@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.cli import keeping
+from pipeline.cli import keeping, listing, versions
 from pipeline.cli.options import json_or_text, wanted
 from pipeline.cli.outer import Door
 from pipeline.common import places, private
@@ -26,7 +26,8 @@ def main() -> None:
       specialist plan brand-voice --data data/brand-voice.jsonl
       specialist make support --data support.jsonl --base ./my-llama --set tune.epochs=2
       specialist init support
-      specialist list
+      specialist list support
+      specialist rollback support
     """
 
 
@@ -48,8 +49,8 @@ def make(
     """Train, register and prove the specialist NAME.
 
     What was made before is not made again; a run that was stopped goes on where it was. NAME in
-    Ollama moves only when the new model is proven to be served as it was trained; the former one
-    stays as NAME:previous.
+    Ollama moves only when the new model is proven to be served as it was trained. It stays as
+    NAME:vN beside those before it: `specialist list NAME`, `specialist rollback NAME`.
 
     \b
     Examples:
@@ -152,5 +153,5 @@ def init(name: str, base: str | None, modelfiles: Path) -> None:
     click.echo(f"next:  specialist make {name} --data FILE.jsonl")
 
 
-main.add_command(keeping.list_)
-main.add_command(keeping.gc)
+for command in (listing.list_, versions.rollback, versions.verify, versions.remove, keeping.gc):
+    main.add_command(command)

@@ -6,7 +6,8 @@ PipelineError
 ├── Missing         something on this machine is absent or stopped
 ├── ToolFailed      a foreign program or library failed
 ├── Unreadable      a record of ours is damaged or of another format; it and what it names stay
-└── ProofFailed     what is served is not what was trained; nothing was promoted
+├── ProofFailed     what is served is not what was trained; nothing was promoted
+└── Stopped         it is served as it was trained, and is not to be served; nothing was promoted
 
 Anything else that escapes is a bug of ours and keeps its trace.
 """
@@ -113,3 +114,7 @@ class OtherFormat(Unreadable):
 
 class ProofFailed(PipelineError):
     """What is served is not what was trained."""
+
+
+class Stopped(PipelineError):
+    """A verdict: what is proven does not take the name."""

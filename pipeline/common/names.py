@@ -2,7 +2,7 @@
 
 The grammar is Ollama's (types/model/name.go): 1 to 80 of A-Z a-z 0-9 _ - . and first none of the
 last two. The rest of a full name (host, namespace, tag) is not the user's: the models of a
-specialist are NAME:latest, NAME:previous and, while it is registered, NAME:candidate-… .
+specialist are NAME:latest, NAME:v1, NAME:v2 … and, while it is registered, NAME:candidate-… .
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from pipeline.common.errors import BadInput
 
 LONGEST = 80
-CANDIDATE, LATEST, PREVIOUS, SPARE = "candidate", "latest", "previous", "spare"
+CANDIDATE, LATEST = "candidate", "latest"
 
 
 def check_name(name: str) -> str:
@@ -34,7 +34,7 @@ def _fault(name: str) -> str:
     if tag in ("local", "cloud") or tag.endswith("-cloud") or name.lower().endswith("-cloud"):
         return "Ollama reserves :local, :cloud and -cloud for telling where a model runs"
     if tag:
-        return "the tag after ':' is ours (candidate, latest, previous)"
+        return "the tag after ':' is ours (latest, v1, v2, candidate-…)"
     if "/" in name:
         return "hosts and namespaces are for models of a registry"
     if len(name) > LONGEST:
@@ -53,6 +53,20 @@ def _instead(name: str) -> str:
 def full(name: str, tag: str = LATEST) -> str:
     """`name:tag`, as Ollama lists it."""
     return f"{name}:{tag}"
+
+
+def numbered(name: str, version: int) -> str:
+    """`name:v3`: where Ollama keeps a version."""
+    return full(name, f"v{version}")
+
+
+def version_in(tag: str, name: str) -> int | None:
+    """The number of a version of `name`, None if the full name `tag` is something else.
+
+    At most six digits: what somebody calls `v20261125` by hand is no number of ours to count on.
+    """
+    found = re.fullmatch(rf"{re.escape(name.lower())}:v([1-9][0-9]{{0,5}})", _plain(tag))
+    return int(found[1]) if found else None
 
 
 def same(one: str, other: str) -> bool:

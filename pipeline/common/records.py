@@ -5,8 +5,9 @@ A record that cannot be read is never "no record": what it names would be lost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -30,17 +31,32 @@ def read(path: Path, kind: type[R], way_out: str = "") -> R | None:
         Unreadable: it is damaged; the file stays as it is.
         OtherFormat: another version of this program wrote it.
     """
+    return cast(R | None, read_any(path, {FORMAT: kind}, way_out))
+
+
+def read_any(
+    path: Path, kinds: Mapping[int, type[BaseModel]], way_out: str = ""
+) -> BaseModel | None:
+    """The record in a file of one of several formats; None if there is no file.
+
+    Args:
+        kinds: what a record is, by its format.
+
+    Raises:
+        Unreadable, OtherFormat: as for `read`.
+    """
     value = _object(path, way_out)
     if value is None:
         return None
     number = value.get("format", FORMAT)
-    if number != FORMAT:
+    if type(number) is not int or number not in kinds:
+        known = " and ".join(map(str, sorted(kinds)))
         raise OtherFormat(
-            f"{path} has the format {str(number)[:20]}; this specialist knows {FORMAT}",
+            f"{path} has the format {str(number)[:20]}; this specialist knows {known}",
             f"Use the specialist that wrote it, or a newer one. {way_out}".strip(),
         )
     try:
-        return kind.model_validate(value)
+        return kinds[number].model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "it"

@@ -1,68 +1,85 @@
-"""Publish, prove, promote: the only code that changes the world outside the store.
+"""Publish, prove, judge, promote: the only code that changes the world outside the store.
 
     NAME:candidate-…   registered, and removed again: by this run, or by the next if it was killed
-    NAME:latest        moves only after the proof
-    NAME:previous      what NAME:latest was before; `ollama cp NAME:previous NAME` goes back
+    NAME:vN            what is proven; it never changes
+    NAME:latest        moves to it last
 
 Never cached, and safe to repeat: a release that was broken off anywhere is made again as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pipeline.common import places, private
+from pipeline.common import places
 from pipeline.common.digests import file_digest
-from pipeline.common.errors import PipelineError, ProofFailed, ToolFailed
-from pipeline.common.values import whole
+from pipeline.common.errors import PipelineError, ProofFailed, Stopped, ToolFailed
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
-from pipeline.release import released
+from pipeline.release import history, ours, verdict
 from pipeline.release.candidate import Candidate
+from pipeline.release.locks import alone
+from pipeline.release.ours import already_released, check_name_is_ours
 from pipeline.release.promotion import begin, promote, undo
 from pipeline.release.proof import Proof, prove
-from pipeline.release.released import Record, already_released, check_name_is_ours
-from pipeline.spec.modelfile import lossy, served
+from pipeline.release.take_over import take_over
+from pipeline.release.text import write_text
+from pipeline.release.verdict import Judge, Verdict
+from pipeline.release.version import Version
 from pipeline.tools.ollama import Ollama
 
-__all__ = ["Record", "already_released", "check_name_is_ours", "release"]
+__all__ = ["Version", "already_released", "check_name_is_ours", "release"]
+
+Settings = Mapping[str, dict[str, Any]]
+"""Of each stage."""
 
 
 def release(
-    made: Specialist, ollama: Ollama, *, where: Where | None = None, replace: bool = False
-) -> Proof:
-    """Register a specialist as NAME, after the proof that it is served as it was trained.
+    made: Specialist,
+    ollama: Ollama,
+    *,
+    where: Where | None = None,
+    replace: bool = False,
+    settings: Settings | None = None,
+    judge: Judge = verdict.judge,
+) -> Version:
+    """Register a specialist as NAME and NAME:vN, after the proof that it is served as trained.
 
     Args:
         replace: take the name even if a model has it that was not made here.
+        settings: of each stage, for the record.
+        judge: decides after the proof.
 
     Raises:
         BadInput: the name is another model's.
         ProofFailed: the first difference; NAME is what it was before.
+        Stopped: the verdict; NAME is what it was before.
     """
     where = where or Where()
-    with _alone(made.name, where.say):
-        undo(made.name, ollama, where.say)  # what a run left that was killed
+    with alone(made.name, where.say):
+        put_right(made.name, ollama, where.say)
 
         def check() -> None:
             check_name_is_ours(made.name, ollama, replace=replace)
 
+        if served := ours.served_already(made, history.history(made.name), ollama):
+            return served  # another run was faster
         check()
         journal = begin(made.name, ollama)
         try:
             candidate = publish(made, ollama, journal.candidate, where)
             proof = prove(ollama, candidate, made, where)
-            promote(
+            judged = _judged(made.name, judge(made, proof), where.say)
+            ready = _record(made, ollama, candidate.digest, settings or {}, proof, judged)
+            version = promote(
                 made.name,
                 ollama,
                 candidate,
                 journal,
-                lambda former: _record(made, ollama, candidate.digest, former, proof),
+                lambda number: ready.model_copy(update={"version": number}),
                 check,
             )
         except ProofFailed as error:
@@ -72,8 +89,34 @@ def release(
         finally:
             with suppress(PipelineError):
                 undo(made.name, ollama)
-        _write_text(made, where.say)
-    return proof
+        _tell_of_an_equal_one(version, where.say)
+        write_text(version, made.gguf.file, where.say)
+    return version
+
+
+def put_right(name: str, ollama: Ollama, say: Callable[[str], None]) -> None:
+    """Finish or undo what a killed run left, and take over what an older program released."""
+    undo(name, ollama, say)
+    take_over(name, ollama)
+
+
+def _judged(name: str, found: Verdict, say: Callable[[str], None]) -> Verdict:
+    if found.says == "stop":
+        raise Stopped(
+            f"{name} was not registered: {'; '.join(found.reasons)}",
+            f"{name} is what it was before.",
+        )
+    for reason in found.reasons:
+        say(f"open question: {reason}")
+    return found
+
+
+def _tell_of_an_equal_one(version: Version, say: Callable[[str], None]) -> None:
+    known = history.history(version.name)
+    for other in known.there if known else []:
+        if other.wanted == version.wanted and other.version < version.version:
+            say(f"{version.label} is made of the same as {other.label}, and proven anew")
+            return
 
 
 def settle(name: str, ollama: Ollama, say: Callable[[str], None], *, replace: bool = False) -> None:
@@ -81,37 +124,27 @@ def settle(name: str, ollama: Ollama, say: Callable[[str], None], *, replace: bo
 
     Raises:
         BadInput: the name is another model's.
-        Unreadable: its record or its journal.
+        Unreadable: a record or its journal.
     """
-    with _alone(name, say):
-        undo(name, ollama, say)
+    with alone(name, say):
+        put_right(name, ollama, say)
         check_name_is_ours(name, ollama, replace=replace)
 
 
-def nothing_to_do(made: Specialist, ollama: Ollama, say: Callable[[str], None]) -> bool:
-    """True if Ollama has exactly this; the record then names the directories that were found."""
-    with _alone(made.name, say):
-        if not already_released(made, ollama):
-            return False
-        released.keep_stages(made)
-        return True
+def nothing_to_do(made: Specialist, ollama: Ollama, say: Callable[[str], None]) -> Version | None:
+    """The version that Ollama serves, if it is exactly this.
 
-
-@contextmanager
-def _alone(name: str, say: Callable[[str], None]) -> Iterator[None]:
-    """One release of a name at a time: they share the candidate."""
-    path = released.file(name, "lock")
-    private.folder(path.parent)
-    lock = FileLock(path, mode=0o600)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f"Another run is registering {name}: waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+    The history then names the directories that were found, and what was put back by hand.
+    """
+    with alone(made.name, say):
+        known = history.history(made.name)
+        served = ours.served_already(made, known, ollama)
+        if known and served:
+            stages = dict(known.head.stages)
+            if served.stages != list(made.stages):
+                stages[served.version] = list(made.stages)
+            history.update(known, current=served.version, stages=stages)
+        return served
 
 
 def publish(made: Specialist, ollama: Ollama, name: str, where: Where) -> Candidate:
@@ -136,34 +169,34 @@ def publish(made: Specialist, ollama: Ollama, name: str, where: Where) -> Candid
 
 
 def _record(
-    made: Specialist, ollama: Ollama, manifest: str, former: str | None, proof: Proof
-) -> Record:
-    return Record(
+    made: Specialist,
+    ollama: Ollama,
+    manifest: str,
+    settings: Settings,
+    proof: Proof,
+    judged: Verdict,
+) -> Version:
+    """The record of a version that has no number yet."""
+    return Version(
+        version=0,
         name=made.name,
-        wanted=released.wanted(made),
         manifest=manifest,
-        former=former,
-        when=datetime.now(UTC).isoformat(timespec="seconds"),
         ollama=ollama.address.url,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        wanted=ours.wanted(made),
         base=made.base.name,
         data=made.data.digest,
         rows=made.data.rows,
         loss=made.adapter.loss,
         quantization=made.gguf.quantization,
         size=made.gguf.size,
-        digests=released.digests(made),
+        digests=ours.digests(made),
         stages=list(made.stages),
+        settings=dict(settings),
+        system=made.system,
+        parameters=made.parameters,
+        license=made.license,
         versions={"ollama": ollama.version(), "llama-cpp-python": places.LLAMA_CPP_PYTHON},
         proof=proof,
+        verdict=judged,
     )
-
-
-def _write_text(made: Specialist, say: Callable[[str], None]) -> Path:
-    """The Modelfile of the served model, for people and for `ollama create -f`."""
-    path = released.file(made.name, "Modelfile")
-    with whole(path) as beside:
-        beside.write_text(served(made, str(made.gguf.file.absolute())), encoding="utf-8")
-    for what, text in (("SYSTEM", made.system), ("LICENSE", made.license)):
-        for loss in lossy(text):
-            say(f"{path.name}: ollama create would read {what} differently: {loss}.")
-    return path

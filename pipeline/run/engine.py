@@ -62,6 +62,8 @@ class Engine(ABC):
         self.watcher = watcher or Watcher()
         self.touched: list[str] = []
         """Names of the stage directories that were found or made, each once, in order."""
+        self.settings: dict[str, dict[str, Any]] = {}
+        """Of each stage that was asked for."""
 
     def do(self, stage: Stage[A], settings: BaseModel, **inputs: BaseModel) -> A:
         """The artifact of a stage.
@@ -70,6 +72,7 @@ class Engine(ABC):
             PipelineError: what the stage raised.
         """
         names = stage.names(settings, inputs)
+        self.settings[stage.name] = settings.model_dump(mode="json")
         with self.store.lease():
             found = self.store.first(stage.makes, names)
             if found:

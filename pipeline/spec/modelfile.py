@@ -11,11 +11,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.common.errors import BadInput
-from pipeline.made.artifacts import Specialist
 from pipeline.spec.modelfile_syntax import close, commands, lossy, quoted
 from pipeline.spec.parameters import Value, context_length, printed, typed
 
-__all__ = ["Modelfile", "context_length", "lossy", "parse", "read", "render", "served", "starter"]
+__all__ = ["Modelfile", "context_length", "lossy", "parse", "read", "render", "starter"]
 
 TAKEN = ("FROM", "SYSTEM", "PARAMETER", "LICENSE")
 REFUSED = {
@@ -128,13 +127,6 @@ def render(modelfile: Modelfile) -> str:
         rows += [f"PARAMETER {name} {each}" for each in printed(value)]
     rows += [f"LICENSE {quoted(modelfile.license)}"] if modelfile.license else []
     return "\n".join(rows) + "\n"
-
-
-def served(made: Specialist, gguf: str) -> str:
-    """The text of the Modelfile of a served model; `gguf` is the path of its file."""
-    return render(
-        Modelfile(base=gguf, system=made.system, parameters=made.parameters, license=made.license)
-    )
 
 
 def starter(name: str, base: str) -> str:

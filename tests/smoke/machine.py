@@ -108,8 +108,7 @@ class Machine:
 
     def candidates(self) -> list[Path]:
         """Manifests of tags that a release removes again."""
-        folder = self.tag("latest").parent
-        return [*folder.glob("candidate-*"), *folder.glob("spare-*")]
+        return [*self.tag("latest").parent.glob("candidate-*")]
 
     def processes(self) -> list[str]:
         """Command lines of all processes that know this store."""

@@ -51,7 +51,8 @@ def test_two_runs_at_once_make_each_stage_once(here: Machine, first: list[str]) 
     assert all("tiny is ready" in out for out in first)
     assert here.tag("latest").exists()
     assert not here.candidates()
-    assert not here.tag("previous").exists()
+    assert here.tag("v1").exists()
+    assert not here.tag("v2").exists()  # the second run found that it was released
 
 
 def test_all_of_this_runs_with_the_loopback_alone(here: Machine, first: list[str]) -> None:
@@ -149,9 +150,25 @@ def test_killed_in_release(here: Machine, digests: dict[str, str]) -> None:
     assert made(out) == []
     assert "20 prompts equal" in out
     assert not here.candidates()
-    assert here.tag("previous").read_bytes() == before
-    assert here.tag("latest").read_bytes() != before
+    assert here.tag("v1").read_bytes() == before
+    assert here.tag("latest").read_bytes() == here.tag("v2").read_bytes() != before
     assert {stage: here.digest(stage) for stage in STAGES} == digests
+
+
+def test_back_to_the_version_before_and_forth_and_proven_again(
+    here: Machine, digests: dict[str, str]
+) -> None:
+    first, second = here.tag("v1").read_bytes(), here.tag("v2").read_bytes()
+    assert "tiny serves v1 again:  " in here.run("rollback", "tiny")
+    assert here.tag("latest").read_bytes() == first
+    assert "tiny serves v1 as it was trained" in here.run("verify", "tiny")
+    assert [line.split()[-1] for line in here.run("list", "tiny").splitlines()[1:]] == [
+        "now",
+        "answers",
+    ]
+    here.run("rollback", "tiny", "v2")
+    assert here.tag("latest").read_bytes() == second
+    assert "release   ready" in here.run(*MAKE)
 
 
 def test_other_spellings_of_the_address_lead_to_the_same_ollama(

@@ -1,0 +1,58 @@
+"""What a version was made of, found again in the store."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pipeline.common.errors import Missing
+from pipeline.made.artifacts import Artifact, Specialist
+from pipeline.release.version import Version
+from pipeline.run.store import Store
+
+
+def kinds() -> dict[str, type[Artifact]]:
+    """The artifacts of a specialist, by name."""
+    found = {}
+    for name, field in Specialist.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Artifact):
+                found[name] = kind
+    return found
+
+
+def found(version: Version, store: Store) -> dict[str, Artifact]:
+    """Its artifacts by name, those that are still in the store as they were."""
+    some = {}
+    for name, kind in kinds().items():
+        each = (store.find(kind, stage) for stage in version.stages)
+        artifact = next((a for a in each if a and a.digest == version.digests.get(name)), None)
+        if artifact:
+            some[name] = artifact
+    return some
+
+
+def specialist(version: Version, store: Store) -> Specialist:
+    """The specialist that a version was made of.
+
+    Raises:
+        Missing: the record does not tell it, or it has gone from the store.
+    """
+    way_out = f"Make {version.name} again: what is released then can be verified."
+    if version.system is None or not version.digests:
+        raise Missing(f"nothing is known of how {version.tag} was registered", way_out)
+    there = found(version, store)
+    if gone := [name for name in version.digests if name not in there]:
+        raise Missing(
+            f"what {version.tag} was made of has gone from the store: {', '.join(gone)}"
+            f" (of {', '.join(version.stages)})",
+            way_out,
+        )
+    values: dict[str, Any] = {
+        **there,
+        "name": version.name,
+        "system": version.system,
+        "parameters": version.parameters or {},
+        "license": version.license or "",
+        "stages": tuple(version.stages),
+    }
+    return Specialist.model_validate(values)
