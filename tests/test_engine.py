@@ -168,6 +168,22 @@ def test_its_plan_is_the_same_chain_run_dry(
     assert [state for _, state, _ in planned()] == ["runs", "runs"]
 
 
+def test_an_earlier_version_is_taken_over_where_the_stage_says_so(
+    make: Make, tmp_path: Path, smallest_base: Base, rows: Source
+) -> None:
+    before = prepare.STAGE
+    first = make(Store(tmp_path)).do(before, PLAIN, base=smallest_base, data=rows)
+    after = replace(before, version=before.version + 1, takes_over=(before.version,))
+    again = make(Store(tmp_path))
+    assert again.do(after, PLAIN, base=smallest_base, data=rows) == first
+    assert again.touched == [first.path.name]
+    anew = replace(after, takes_over=())
+    other = make(Store(tmp_path)).do(anew, PLAIN, base=smallest_base, data=rows)
+    assert other.path != first.path
+    names = after.names(PLAIN, {"base": smallest_base, "data": rows})
+    assert names == [other.path.name, first.path.name]  # its own first
+
+
 def test_a_directory_that_an_earlier_key_named_is_found_under_its_name(
     make: Make,
     tmp_path: Path,

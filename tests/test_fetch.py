@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made import specialist
 from tiny import tiny_base_directory
 
 from pipeline.bases import own_template
@@ -27,7 +28,7 @@ from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.progress import Progress
 from pipeline.made.artifacts import Base
 from pipeline.made.stage import Where
-from pipeline.stages import fetch
+from pipeline.stages import fetch, pack, tune
 from pipeline.stages.fetching import (
     agree,
     bf16,
@@ -35,10 +36,11 @@ from pipeline.stages.fetching import (
     gguf_tokenizer,
     gguf_weights,
     outlines,
+    outlining,
     vocabulary,
 )
-from pipeline.stages.fetching.frozen import FOLD, MENTIONED, TALKS, freeze
-from pipeline.stages.settings import Fetch
+from pipeline.stages.fetching.frozen import FOLD, TALKS, freeze
+from pipeline.stages.settings import Fetch, Tune
 from pipeline.tools import converter, llamacpp, outline
 from pipeline.tools.jinja import render_text
 from pipeline.tools.outline import Outline, Tensor
@@ -243,6 +245,40 @@ def test_the_licence_is_a_file_or_a_line_of_the_card(tmp_path):
     assert from_huggingface._license(tmp_path) == "The whole text"
 
 
+def test_the_name_of_a_bases_folder_is_in_nothing_that_a_key_covers(
+    tiny_directory, tiny_base, tmp_path
+):
+    other = Path(shutil.copytree(tiny_directory, tmp_path / "Other-7B v2 #}"))
+    base = fetched(other, tmp_path / "out")
+    assert (base.name, tiny_base.name) == ("Other-7B v2 #}", "tiny-random")
+    assert base.digest == tiny_base.digest
+    for file in tiny_base.path.iterdir():
+        assert (base.path / file.name).read_bytes() == file.read_bytes(), file.name
+    data = specialist(tmp_path / "smallest").data
+    settings = Tune(epochs=1, learning_rate=1e-3, rank=4, alpha=4, batch=1, load="16-bit", seed=0)
+    one, two = (tune.STAGE.key(settings, {"base": b, "data": data}) for b in (base, tiny_base))
+    assert one == two
+
+
+def test_nor_is_it_in_an_adapter_or_on_the_long_road(tiny_base, tmp_path):
+    other = tiny_base.model_copy(update={"name": "called-otherwise"})
+    written = []
+    for base in (tiny_base, other):
+        (tmp_path / "adapter_config.json").write_text('{"target_modules": ["b", "a"], "r": 1}')
+        tune._portable(tmp_path, base)
+        written.append((tmp_path / "adapter_config.json").read_text())
+    assert written[0] == written[1]
+    assert pack._name(other) == pack._name(tiny_base) != ""
+    assert tiny_base.name not in written[0] + pack._name(tiny_base)
+
+
+def test_nor_is_the_folder_in_an_outline_that_could_not_be_made(tmp_path):
+    link = tmp_path / "model"
+    link.symlink_to(tmp_path, target_is_directory=True)
+    error = OSError(f"no {link}/x and no {tmp_path}/y")
+    assert outlining._without(link, error).endswith("no …/x and no …/y")
+
+
 # the frozen template
 
 
@@ -323,8 +359,9 @@ def test_the_comment_is_long_enough_and_says_nothing_that_ollama_looks_for(name)
     comment = frozen.removesuffix(CHATML)
     assert comment.startswith("{# ") and comment.endswith(" #}\n")
     assert len(comment) >= 150
-    assert not [word for word in MENTIONED if word in comment[2:-3]]
-    assert ("SmolLM2-135M" in comment) == (name == "SmolLM2-135M")
+    # by these Ollama finds what a model can do; the last one would end the comment
+    words = ("tools", "tool_call", "<think>", "</think>", "#}")
+    assert not [word for word in (*words, name) if word in comment[2:-3]]
 
 
 # the vocabulary

@@ -96,8 +96,19 @@ def test_what_was_fetched_and_trained_is_found_by_todays_keys(old: Path) -> None
     base, data, adapter, _ = artifacts(old)
     store = Store()
     settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
-    assert store.find(Base, f"fetch-{fetch.STAGE.key(Fetch(), {'base': reference(old)})}") == base
+    assert store.first(Base, fetch.STAGE.names(Fetch(), {"base": reference(old)})) == base
     assert store.first(Adapter, tuned(settings, base, data)) == adapter
+
+
+def test_a_base_that_held_its_folders_name_is_used_and_not_fetched_again(old: Path) -> None:
+    """fetch 2 wrote the name into the template's comment and the GGUF's keys."""
+    base = artifacts(old)[0]
+    assert "tiny-random" in base.template
+    moved = reference(old).model_copy(update={"name": "called-otherwise-now"})
+    engine = ChildProcess()
+    assert engine.do(fetch.STAGE, Fetch(), base=moved) == base
+    assert engine.touched == [base.path.name]
+    assert fetch.STAGE.names(Fetch(), {"base": moved})[0] != base.path.name
 
 
 def test_rows_are_prepared_again_to_the_same_bytes_and_nobody_trains_again(

@@ -38,6 +38,11 @@ class Located(BaseModel):
     license: str = ""
     """What the origin says of it; '' where only the files do."""
 
+    @property
+    def short(self) -> str:
+        """What the base is called in files that a key covers: nothing of a folder's name."""
+        return self.digest[:12]
+
 
 class Facts(BaseModel):
     """What a format reads of a base without its weights."""

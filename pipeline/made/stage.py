@@ -7,7 +7,8 @@
 
     def run(out: Path, settings: Pack, base: Base, adapter: Adapter, *, where: Where) -> Gguf: ...
 
-A stage knows no flag and no store. `version` is bumped by hand when behaviour changes.
+A stage knows no flag and no store. `version` is bumped by hand when behaviour changes; the versions
+before it whose directories are still good are named in `takes_over`.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ class Stage(Generic[A]):
     expected: Expected
     reads: Mapping[str, str] = field(default_factory=dict)
     """For inputs of which it does not read all files: the purpose, as in `Artifact.PURPOSES`."""
+    takes_over: tuple[int, ...] = ()
+    """Earlier versions of itself whose finished directories are used as if it had made them."""
     pinned: tuple[str, ...] = ()
     """Versions of foreign tools that decide the bytes: part of the key."""
     resumes: bool = False
@@ -112,9 +115,9 @@ class Stage(Generic[A]):
 
         Before there were purposes a key held the digests of whole inputs.
         """
-        keys = [self.key(settings, inputs)]
-        if self.reads:
-            keys.append(replace(self, reads={}).key(settings, inputs))
+        versions = [replace(self, version=v) for v in (self.version, *self.takes_over)]
+        stages = [stage for now in versions for stage in (now, replace(now, reads={}))]
+        keys = dict.fromkeys(stage.key(settings, inputs) for stage in stages)
         return [f"{self.name}-{key}" for key in keys]
 
 

@@ -22,11 +22,12 @@ from pipeline.tools import llamacpp
 
 STAGE = Stage(
     "fetch",
-    version=2,
+    version=3,
     settings=Fetch,
     inputs={"base": Reference},
     makes=Base,
     expected=like_before(45),
+    takes_over=(2,),  # its files held the name of the folder that the base lay in
     pinned=(llamacpp.REVISION,),
 )
 FORMATS = {"huggingface": from_huggingface, "gguf": from_gguf}

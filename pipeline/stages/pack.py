@@ -132,9 +132,17 @@ def _long_road(
             reference.merge(base.path, adapter.path, scratch / kind, kind)
         with whole(file) as beside:
             reference.quantize(
-                scratch / kind, beside, name, kind, name=base.name, threads=where.threads
+                scratch / kind, beside, name, kind, name=_name(base), threads=where.threads
             )
     return [MergedWeights([scratch / kind / "model.safetensors"], None, kind) for kind in kinds]
+
+
+def _name(base: Base) -> str:
+    """As the stream takes it over, with the other keys."""
+    import gguf
+
+    field = gguf.GGUFReader(str(base.vocab)).get_field("general.name")
+    return str(field.contents()) if field else ""
 
 
 @dataclass(frozen=True)

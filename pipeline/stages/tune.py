@@ -251,12 +251,15 @@ def _kept(trainer: Any) -> tuple[float, float | None]:
 
 
 def _portable(out: Path, base: Base) -> None:
-    """Take this machine's path out of the adapter's config: the base is known by its digest."""
+    """Take this machine's path out of the adapter's config: the base is known by its digest.
+
+    Of what training reads of it, as the key holds it: no name, which each user gives as he likes.
+    """
     from pipeline.common.values import read_json, write_json
 
     path = out / "adapter_config.json"
     config = read_json(path)
-    config["base_model_name_or_path"] = base.name
+    config["base_model_name_or_path"] = base.digest_for("training")[:12]
     for unordered in ("target_modules",):
         config[unordered] = sorted(config[unordered])
     write_json(path, config)

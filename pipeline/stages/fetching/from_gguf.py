@@ -61,6 +61,6 @@ def write_outline(out: Path, reference: Reference, where: Where) -> None:
     with ThreadPoolExecutor(1) as beside:  # half of both is importing: some seconds less
         logits = beside.submit(agree.check_logits, out, reference.path, where.threads)
         vocab = out / "vocab.gguf"
-        found = outlines.write_outline(out, vocab, out / "outline.json", name=reference.name)
+        found = outlines.write_outline(out, vocab, out / "outline.json", name=reference.short)
         agree.check_gguf(reference.path, vocab, found)
         logits.result()

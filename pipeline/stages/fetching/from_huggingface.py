@@ -67,7 +67,7 @@ def write_outline(out: Path, reference: Reference, where: Where) -> None:
     """Let the converter read config and tokenizer, and outline what it would make."""
     where.report(Progress(0.7, 1, "outlining the GGUF"))
     vocab, outline = out / "vocab.gguf", out / "outline.json"
-    outlines.write_outline(out, vocab, outline, name=reference.name)
+    outlines.write_outline(out, vocab, outline, name=reference.short)
 
 
 def _write_config(folder: Path, out: Path, config: dict[str, Any], where: Where) -> None:

@@ -28,12 +28,10 @@ from pipeline.common.errors import BadInput
 from pipeline.common.values import Conversation, Message
 from pipeline.tools.jinja import PINNED_DAY, attempt, render_text
 
-MENTIONED = ("tools", "tool_call", "<think>", "</think>", "#}")
-"""Never in the comment: Ollama finds what a model can do by these words; the last one ends it."""
 COMMENT = (
-    "{{# The chat template of {name}, frozen when the base was fetched: the text that the model "
+    "{# The base's own chat template, frozen when the base was fetched: the text that the model "
     "was trained on is rendered by this template, and so is the text that it is served. "
-    "Nothing in it depends on the day. #}}\n"
+    "Nothing in it depends on the day, or on where the base lay. #}\n"
 )
 PINNED = datetime.strptime(PINNED_DAY, "%d %b %Y")
 ANOTHER_DAY = datetime(1999, 9, 9)
@@ -64,7 +62,7 @@ def freeze(
 
     Args:
         template: the base's own Jinja.
-        name: whose it is.
+        name: whose it is, for messages.
         bos: what `bos_token` is in it.
         eos: what `eos_token` is in it.
         thinking: leave empty thoughts in front of answers, as they are in the base's own.
@@ -72,7 +70,6 @@ def freeze(
     Raises:
         BadInput: it cannot be frozen: the reason.
     """
-    safe = re.fullmatch(r"[\w .:+-]+", name) and not any(word in name for word in MENTIONED)
     frozen = _pinned(_MARKS.sub(_as_if, template))
     if not _shows_system(frozen, bos, eos):
         frozen = FOLD + frozen
@@ -81,7 +78,7 @@ def freeze(
     differs = asked != _rendered(frozen, ASKED, bos, eos, more={SWITCH: True})
     if differs or (not thinking and _thoughts(frozen, bos, eos) and _quiet(frozen, bos, eos)):
         frozen, thinks = PLAIN + frozen, {SWITCH: False}
-    frozen = COMMENT.format(name=name if safe else "the base") + frozen
+    frozen = COMMENT + frozen
     _check(template, frozen, bos, eos, thinks)
     _check_answer(frozen, name, bos, eos)
     return frozen

@@ -37,9 +37,15 @@ def main() -> None:
             tensors, unknown = _described(model, shapes, _run(model, shapes))
         except Exception as error:  # what it does depends on more than two columns
             model = _converter(Path(folder), name, Path(vocab))
-            tensors, unknown = [], f"the converter fails on numbered tensors: {error}"
+            tensors, unknown = [], _without(Path(folder), error)
         _write_keys(model)
     Path(out).write_text(Outline(tensors=tuple(tensors), unknown=unknown).model_dump_json())
+
+
+def _without(folder: Path, error: Exception) -> str:
+    """What it says, but not where: the outline is the same wherever the base lay."""
+    words = str(error).replace(str(folder), "…").replace(str(folder.resolve()), "…")
+    return f"the converter fails on numbered tensors: {words}"
 
 
 def _converter(folder: Path, name: str, vocab: Path) -> Any:
