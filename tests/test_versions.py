@@ -40,7 +40,7 @@ def ollama(fake: FakeOllama) -> Iterator[Ollama]:
 def in_store(made: Specialist) -> Specialist:
     """The same with its stage directories in the store, sealed as an engine leaves them."""
     moved = {}
-    for name, artifact in made.artifacts().items():
+    for name, artifact in {**made.artifacts(), "rows": made.rows}.items():
         stage = artifact.path.name.partition("-")[0]
         path = places.home() / "stages" / f"{stage}-{artifact.digest[:16]}"
         if not path.exists():
@@ -271,7 +271,7 @@ def test_verify_proves_again_what_is_served(two: None, ollama: Ollama) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"system": "By hand."}, "the prompt of test row 1 (“"),
+        ({"system": "By hand."}, "the prompt of rows.jsonl:9 (“"),
         ({"parameters": {}}, "tiny:latest is another model than v2, though it answers as"),
     ],
 )

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from pipeline.common.errors import Missing
 from pipeline.made.artifacts import Artifact, Specialist
+from pipeline.made.conversations import Conversations
 from pipeline.release.version import Version
 from pipeline.run.store import Store
 
@@ -47,8 +48,10 @@ def specialist(version: Version, store: Store) -> Specialist:
             f" (of {', '.join(version.stages)})",
             way_out,
         )
+    rows = (store.find(Conversations, stage) for stage in version.stages)
     values: dict[str, Any] = {
         **there,
+        "rows": next(filter(None, rows), None),
         "name": version.name,
         "system": version.system,
         "parameters": version.parameters or {},
