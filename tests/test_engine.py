@@ -169,7 +169,7 @@ def test_its_plan_is_the_same_chain_run_dry(
 
 
 def test_an_earlier_version_is_taken_over_where_the_stage_says_so(
-    make: Make, tmp_path: Path, smallest_base: Base, rows: Source
+    make: Make, tmp_path: Path, smallest_base: Base, rows: Conversations
 ) -> None:
     before = prepare.STAGE
     first = make(Store(tmp_path)).do(before, PLAIN, base=smallest_base, data=rows)

@@ -214,11 +214,11 @@ def test_a_removed_version_goes_from_ollama_and_its_number_is_not_used_again(
     two: None, first: Specialist, second: Specialist, ollama: Ollama
 ) -> None:
     assert "tiny:v2 is what tiny serves" in refused("remove", "tiny", "v2")
-    assert "5 stages in use" in said("gc")
+    assert "7 stages in use" in said("gc")
     assert "tiny:v1 is removed; " in said("remove", "tiny", "v1")
     assert sorted(ollama.tags()) == ["tiny:latest", "tiny:v2"]
     assert said("list", "tiny").splitlines()[1].endswith("  removed")
-    assert "4 stages in use" in said("gc")
+    assert "5 stages in use" in said("gc")
     assert second.data.path.exists()
     assert not first.data.path.exists()  # what both were made of is left
     assert "v1 of tiny was removed" in refused("remove", "tiny", "v1")
