@@ -62,14 +62,14 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=rows)
     engine.check(lambda: check_parameters(spec, rows, base, data))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
-    gguf = engine.do(pack.STAGE, chosen.pack, base=base, adapter=adapter, data=data)
-    insist(base, data, adapter, gguf)
+    packed = engine.do(pack.STAGE, chosen.pack, base=base, adapter=adapter, data=data)
+    insist(base, data, adapter, packed)
     return Specialist(
         name=spec.name,
         base=base,
         data=data,
         adapter=adapter,
-        gguf=gguf,
+        packed=packed,
         rows=rows,
         system=served_system(spec, rows, base),
         parameters=served_parameters(spec, rows, base, data),

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common.values import Conversation
-from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf, Specialist
+from pipeline.made.artifacts import Adapter, Base, Dataset, Packed, Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.tools import smallest
 
@@ -35,7 +35,7 @@ def specialist(
         data=_data(folder / "prepare-0", base, system, rows),
         rows=_taken_in(folder, base, system, rows),
         adapter=_adapter(folder / "tune-0"),
-        gguf=_gguf(folder / "pack-0", says, endless),
+        packed=_packed(folder / "pack-0", says, endless),
         system=system,
         parameters={"num_ctx": 1024, "temperature": 0.3, "stop": ["END"]},
         license="MIT\nwith two lines",
@@ -114,8 +114,8 @@ def _adapter(path: Path) -> Adapter:
     return Adapter.at(path, loss=0.5, epochs=3.0, steps=9, seconds=1.0, tokens_per_second=100.0)
 
 
-def _gguf(path: Path, says: str, endless: bool) -> Gguf:
+def _packed(path: Path, says: str, endless: bool) -> Packed:
     path.mkdir()
     smallest.write(path / "model.gguf", says, endless=endless)
     size = (path / "model.gguf").stat().st_size
-    return Gguf.at(path, quantization="F32", size=size)
+    return Packed.at(path, quantization="F32", size=size)

@@ -21,7 +21,7 @@ from pipeline.common import places
 from pipeline.common.values import digest_of
 from pipeline.intake.source import locate
 from pipeline.made import sealed
-from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf, Specialist
+from pipeline.made.artifacts import Adapter, Base, Dataset, Packed, Specialist
 from pipeline.release import history, ours
 from pipeline.run.child_process import ChildProcess
 from pipeline.run.store import Store
@@ -30,7 +30,7 @@ from pipeline.stages import fetch, pack, prepare, tune
 from pipeline.stages.settings import Fetch, Pack, Prepare, Tune
 
 GOLDEN = Path(__file__).parent / "golden/old-store"
-KINDS = {"fetch": Base, "prepare": Dataset, "tune": Adapter, "pack": Gguf}
+KINDS = {"fetch": Base, "prepare": Dataset, "tune": Adapter, "pack": Packed}
 STAGES = sorted(path.name for path in GOLDEN.glob("stages/*"))
 
 
@@ -73,7 +73,7 @@ def rows(tmp_path: Path) -> Path:
     return tmp_path / "rows.jsonl"
 
 
-def artifacts(old: Path) -> tuple[Base, Dataset, Adapter, Gguf]:
+def artifacts(old: Path) -> tuple[Base, Dataset, Adapter, Packed]:
     base, data, adapter, gguf = (
         sealed.load(kind, the(stage, old)) for stage, kind in KINDS.items()
     )
@@ -208,7 +208,7 @@ def test_the_release_is_read_listed_and_known_as_the_same(old: Path) -> None:
         base=base,
         data=data,
         adapter=adapter,
-        gguf=gguf,
+        packed=gguf,
         system="Be brief.",
         parameters={"temperature": 0.0, "seed": 7, "num_ctx": 4096},
         license="CC0-1.0\n",

@@ -215,7 +215,9 @@ def test_what_another_store_promoted_meanwhile_is_not_undone(
 
     def late(name: str, door: Ollama, *more: Callable[[str], None]) -> None:
         if next(calls) == 1:  # as another promotion does
-            ollama.create("tiny", digest_of_file(first.gguf.file), system="Other.", parameters={})
+            ollama.create(
+                "tiny", digest_of_file(first.packed.served.path), system="Other.", parameters={}
+            )
             ollama.copy("tiny", "tiny:v3")
         tidy(name, door, *more)
 

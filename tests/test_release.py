@@ -203,7 +203,7 @@ def test_what_was_removed_in_ollama_is_listed_so_and_kept_until_it_is_given_up(
 def test_a_file_that_has_lost_what_was_trained_is_no_proof(
     made: Specialist, ollama: Ollama, tmp_path: Path
 ) -> None:
-    promised = made.model_copy(update={"gguf": made.gguf.model_copy(update={"loss": -1.0})})
+    promised = made.model_copy(update={"packed": made.packed.model_copy(update={"loss": -1.0})})
     with pytest.raises(
         ProofFailed, match=r"has lost what was trained: 0\.00 nats a token"
     ) as caught:
@@ -591,7 +591,7 @@ def test_the_served_model_is_also_written_as_a_modelfile(made: Specialist, ollam
     release(odd, ollama, where=Where(say=said.append))
     written = history.file("tiny", "Modelfile").read_text()
     found = modelfile.parse(written, "tiny")
-    assert found.base == str(made.gguf.file)
+    assert found.base == str(made.packed.served.path)
     assert (found.system, found.parameters) == (made.system, made.parameters)
     assert said == [
         "tiny.Modelfile: ollama create would read LICENSE differently: "
@@ -673,7 +673,7 @@ def test_a_real_ollama_killed_in_the_upload_is_one_sentence(
     made: Specialist, tmp_path: Path
 ) -> None:
     large = tmp_path / "large.gguf"
-    large.write_bytes(made.gguf.file.read_bytes() + bytes(200_000_000))
+    large.write_bytes(made.packed.served.path.read_bytes() + bytes(200_000_000))
     with real_ollama.serving(tmp_path) as address, Ollama(address) as ollama:
 
         def kill(progress: Progress) -> None:
@@ -694,7 +694,7 @@ def test_a_real_ollama_shows_the_letters_of_a_control_token_that_was_learned_as_
         assert proven(spoken, ollama).answers == 10
         reply = ollama.chat("tiny", asked, limit=9)
         assert reply.text == "<unk>"
-        with llamacpp.Model(spoken.gguf.file) as model:
+        with llamacpp.Model(spoken.packed.served.path) as model:
             prompt = ollama.render("tiny", asked)
             assert reply.prompt_tokens == len(model.tokenize(prompt, special=True, bos=True))
 

@@ -132,7 +132,7 @@ def test_rollback_serves_the_version_before_and_make_is_told_so(
     assert out.splitlines()[-1].startswith("tiny serves v1 again:  ")
     assert ollama.tags() == {**tags, "tiny:latest": tags["tiny:v1"]}
     written = modelfile.parse(history.file("tiny", "Modelfile").read_text(), "tiny")
-    assert (written.base, written.system) == (str(first.gguf.file), first.system)
+    assert (written.base, written.system) == (str(first.packed.served.path), first.system)
     assert nothing_to_do(first, ollama, print)
     assert release(second, ollama).label == "v3"
     assert "served now" in said("list", "tiny").splitlines()[3]

@@ -72,7 +72,7 @@ def make(
     with view() as shown:
         made, address = make_(asked, source, chosen, shown, watcher(shown), replace=replace)
     run = server.run_line(name, address)
-    others = [str(file) for file in made.gguf.others]
+    others = [str(file.path) for file in list(made.packed.files.values())[1:]]
     lines = [*(f"also packed:  {file}" for file in others), f"{name} is ready:  {run}"]
     return "\n".join(lines), {"name": name, "run": run, "also_packed": others}
 

@@ -7,7 +7,7 @@ made elsewhere is the same artifact. `path` is where it lies on this machine and
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -172,31 +172,55 @@ class Adapter(Artifact):
     tokens_per_second: float
 
 
-class Gguf(Artifact):
-    """The merged, quantized model.
+class Gguf(BaseModel):
+    """A merged, quantized model."""
 
-    Files: model.gguf, which is served; model-TYPE.gguf for each further type that was asked for.
+    model_config = ConfigDict(frozen=True)
+
+    quantization: str
+    """llama.cpp's name of its type, `Q8_0`."""
+    path: Path
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.path.stat().st_size
+
+
+class Packed(Artifact):
+    """The merged model, a file for each quantization that was asked for.
+
+    Files: model.gguf, of the first one, and model-TYPE.gguf of each other.
     """
 
     FILES = ("*.gguf",)
 
     quantization: str
-    """llama.cpp's name of the type of model.gguf, `Q8_0`."""
+    """Of model.gguf."""
     size: int
-    """Bytes."""
+    """Bytes of model.gguf."""
     loss: float | None = None
-    """What the served file is held to: nats per trained token of held-out rows, by base + adapter
+    """What a served file is held to: nats per trained token of held-out rows, by base + adapter
     before they were merged and quantized; None if no row has a trained token."""
 
-    @property
-    def file(self) -> Path:
-        """The GGUF itself."""
-        return self.path / "model.gguf"
+    @staticmethod
+    def names(types: Sequence[str]) -> dict[str, str]:
+        """The files' names by quantization."""
+        return {name: f"model-{name}.gguf" for name in types} | {types[0]: "model.gguf"}
 
     @property
-    def others(self) -> list[Path]:
-        """The files of further types."""
-        return sorted(self.path.glob("model-*.gguf"))
+    def served(self) -> Gguf:
+        """The first one."""
+        return Gguf(quantization=self.quantization, path=self.path / "model.gguf")
+
+    @property
+    def files(self) -> dict[str, Gguf]:
+        """All of them by quantization, the served one first."""
+        found = {self.quantization: self.served}
+        for path in sorted(self.path.glob("model-*.gguf")):
+            name = path.stem.removeprefix("model-")
+            found[name] = Gguf(quantization=name, path=path)
+        return found
 
 
 class Specialist(BaseModel):
@@ -207,7 +231,7 @@ class Specialist(BaseModel):
     base: Base
     data: Dataset
     adapter: Adapter
-    gguf: Gguf
+    packed: Packed
     system: str
     """SYSTEM of the Modelfile, else the system message that all rows share; '' if none."""
     parameters: dict[str, str | int | float | bool | list[str]]
@@ -220,7 +244,5 @@ class Specialist(BaseModel):
     """The `Conversations` that `data` was made of: where rows stand in the user's file."""
 
     def artifacts(self) -> dict[str, Artifact]:
-        """What is served of it, by name."""
-        names = (name for name in type(self).model_fields if name != "rows")
-        values = ((name, getattr(self, name)) for name in names)
-        return {name: value for name, value in values if isinstance(value, Artifact)}
+        """What is served of it, by the names that records of releases have for it."""
+        return {"base": self.base, "data": self.data, "adapter": self.adapter, "gguf": self.packed}

@@ -1,11 +1,11 @@
 """What a stage is: a name, a version, what it makes, and a function found by its import path.
 
     STAGE = Stage(
-        "pack", version=1, settings=Pack, inputs={"base": Base, "adapter": Adapter}, makes=Gguf,
+        "pack", version=1, settings=Pack, inputs={"base": Base, "adapter": Adapter}, makes=Packed,
         expected=like_before(40),
     )
 
-    def run(out: Path, settings: Pack, base: Base, adapter: Adapter, *, where: Where) -> Gguf: ...
+    def run(out: Path, settings: Pack, base: Base, adapter: Adapter, *, where: Where) -> Packed: ...
 
 A stage knows no flag and no store. `version` is bumped by hand when behaviour changes; the versions
 before it whose directories are still good are named in `takes_over`.

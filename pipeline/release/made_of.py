@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from pipeline.common.errors import Missing
-from pipeline.made.artifacts import Artifact, Specialist
+from pipeline.made.artifacts import Adapter, Artifact, Base, Dataset, Packed, Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.release.version import Version
 from pipeline.run.store import Store
 
-
-def kinds() -> dict[str, type[Artifact]]:
-    """The artifacts of a specialist, by name."""
-    found = {}
-    for name, field in Specialist.model_fields.items():
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, Artifact):
-                found[name] = kind
-    return found
+KINDS: dict[str, type[Artifact]] = {
+    "base": Base,
+    "data": Dataset,
+    "adapter": Adapter,
+    "gguf": Packed,
+}
+"""The artifacts of a specialist, by the names that records have for them."""
 
 
 def found(version: Version, store: Store) -> dict[str, Artifact]:
     """Its artifacts by name, those that are still in the store as they were."""
     some = {}
-    for name, kind in kinds().items():
+    for name, kind in KINDS.items():
         each = (store.find(kind, stage) for stage in version.stages)
         artifact = next((a for a in each if a and a.digest == version.digests.get(name)), None)
         if artifact:
@@ -50,7 +48,10 @@ def specialist(version: Version, store: Store) -> Specialist:
         )
     rows = (store.find(Conversations, stage) for stage in version.stages)
     values: dict[str, Any] = {
-        **there,
+        "base": there["base"],
+        "data": there["data"],
+        "adapter": there["adapter"],
+        "packed": there["gguf"],
         "rows": next(filter(None, rows), None),
         "name": version.name,
         "system": version.system,

@@ -71,10 +71,10 @@ def hold(model: Model, made: Specialist, where: Where) -> Held:
 
 
 def _check(held: Held, made: Specialist) -> None:
-    promised = made.gguf.loss
+    promised = made.packed.loss
     if promised is not None and not held.loss <= promised + MOST_LOST:
         raise ProofFailed(
-            f"the {made.gguf.quantization} file has lost what was trained: {held.loss:.2f} nats a"
+            f"the {made.packed.quantization} file has lost what was trained: {held.loss:.2f} nats a"
             f" token on held-out answers, base + adapter have {promised:.2f}",
             "Take a type with more bits (--quantize Q8_0); it does not train again.",
         )

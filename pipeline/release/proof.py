@@ -109,7 +109,7 @@ def prove(
     if (shown := ollama.show(name).get("template")) != made.base.template:
         raise ProofFailed(_differ("the chat template", made.base.template, str(shown)), _REPORT)
     blob = ollama.stored_blob(name)
-    tensors = same_file(made.gguf.file, blob)
+    tensors = same_file(made.packed.served.path, blob)
     tokens = 0
     replies: list[Reply] = []
     runs: list[tuple[list[int], Reply]] = []
@@ -142,7 +142,7 @@ def prove(
         tensors=tensors,
         runs=sum(reply.reason == "stop" for _, reply in runs),
         loss=round(held.loss, 4),
-        promised=None if made.gguf.loss is None else round(made.gguf.loss, 4),
+        promised=None if made.packed.loss is None else round(made.packed.loss, 4),
         cost=round(held.cost, 4),
         seconds=round(time.monotonic() - start, 1),
     )

@@ -90,7 +90,7 @@ def release(
             with suppress(PipelineError):
                 undo(made.name, ollama)
         _tell_of_an_equal_one(version, where.say)
-        write_text(version, made.gguf.file, where.say)
+        write_text(version, made.packed.served.path, where.say)
     return version
 
 
@@ -153,8 +153,8 @@ def publish(made: Specialist, ollama: Ollama, name: str, where: Where) -> Candid
     Raises:
         ToolFailed: Ollama has it not, whatever it said.
     """
-    digest = file_digest(made.gguf.file)
-    ollama.upload(made.gguf.file, digest, where.report)
+    digest = file_digest(made.packed.served.path)
+    ollama.upload(made.packed.served.path, digest, where.report)
     ollama.create(
         name,
         digest,
@@ -188,8 +188,8 @@ def _record(
         data=made.data.digest,
         rows=made.data.rows,
         loss=made.adapter.loss,
-        quantization=made.gguf.quantization,
-        size=made.gguf.size,
+        quantization=made.packed.quantization,
+        size=made.packed.size,
         digests=ours.digests(made),
         stages=list(made.stages),
         settings=dict(settings),

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pipeline.common.errors import BadInput
 from pipeline.common.names import full
+from pipeline.made.artifacts import Packed
 from pipeline.release import history, made_of, promotion
 from pipeline.release.history import History
 from pipeline.release.locks import alone, steady, turn
@@ -50,8 +51,9 @@ def rollback(name: str, ollama: Ollama, number: int | None, say: Callable[[str],
                 known = history.update(known, versions=sorted(numbers))
             copy(ollama, wanted.tag, full(name), wanted.manifest)
             history.update(known, current=wanted.version)
-        gguf = made_of.found(wanted, Store()).get("gguf")
-        write_text(wanted, getattr(gguf, "file", None), say)
+        packed = made_of.found(wanted, Store()).get("gguf")
+        file = packed.served.path if isinstance(packed, Packed) else None
+        write_text(wanted, file, say)
     return wanted
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.progress import Progress
 from pipeline.common.values import whole
-from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf
+from pipeline.made.artifacts import Adapter, Base, Dataset, Packed
 from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.packing import arithmetic, comparison, kernels, reference, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
@@ -31,7 +31,7 @@ STAGE = Stage(
     version=3,
     settings=Pack,
     inputs={"base": Base, "adapter": Adapter, "data": Dataset},
-    makes=Gguf,
+    makes=Packed,
     expected=like_before(40),
     pinned=(llamacpp.REVISION,),
 )
@@ -41,7 +41,7 @@ STREAMED = 0.5  # share of the stage that the stream takes, about; the rest is t
 
 def run(
     out: Path, settings: Pack, base: Base, adapter: Adapter, data: Dataset, *, where: Where
-) -> Gguf:
+) -> Packed:
     """Merge, quantize, compare.
 
     Raises:
@@ -51,8 +51,7 @@ def run(
     types = settings.types
     for name in types:
         check_type(name)
-    files = {name: out / f"model-{name}.gguf" for name in types}
-    files[types[0]] = out / "model.gguf"
+    files = {name: out / file for name, file in Packed.names(types).items()}
     known = outline.read(base.outline)
     scratch = out / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -73,7 +72,7 @@ def run(
         _check_file(file, base)
     where.report(Progress(1, 1))
     size = files[types[0]].stat().st_size
-    return Gguf.at(out, quantization=types[0], size=size, loss=loss)
+    return Packed.at(out, quantization=types[0], size=size, loss=loss)
 
 
 def check_type(name: str) -> None:

@@ -17,7 +17,7 @@ from families import FAMILIES, family_directory, write_adapter
 
 from pipeline.common import places
 from pipeline.common.values import digest_of_file
-from pipeline.made.artifacts import Adapter, Base, Dataset, Gguf
+from pipeline.made.artifacts import Adapter, Base, Dataset, Packed
 from pipeline.made.stage import Where
 from pipeline.release import promise
 from pipeline.stages import pack
@@ -268,15 +268,15 @@ def test_a_family_that_the_stream_does_not_know_takes_the_long_road_and_it_is_sa
     assert made["stream"].loss == pytest.approx(made["long"].loss)
     assert made["stream"].loss == pytest.approx(_loss_in_llama_cpp(made["stream"], data), abs=0.02)
     assert {f.name for f in made["long"].path.iterdir()} == {"model.gguf", "model-F32.gguf"}
-    one, other = (made[road].file.read_bytes() for road in ("stream", "long"))
+    one, other = (made[road].served.path.read_bytes() for road in ("stream", "long"))
     assert len(one) == len(other)
     assert sum(a != b for a, b in zip(one, other, strict=True)) < len(one) / 1000
 
 
-def _loss_in_llama_cpp(gguf: Gguf, data: Dataset) -> float:
+def _loss_in_llama_cpp(gguf: Packed, data: Dataset) -> float:
     """What the proof finds in the file (a random model loses nothing in eight bits)."""
     losses = []
-    with llamacpp.Model(gguf.file, weights=True) as model:
+    with llamacpp.Model(gguf.served.path, weights=True) as model:
         for ids, labels in tree.probes(data).held:
             for at, row in enumerate(model.each_logits(ids, 1, 2), 1):
                 if labels[at] != tree.UNTRAINED:
