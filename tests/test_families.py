@@ -8,13 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import toy_base
 from decided import GOLDEN, decided, golden, told
 from safetensors.numpy import save_file
 
-from pipeline.bases import checkpoint, families
+from pipeline.bases import checkpoint, families, reference
 from pipeline.bases.families.family import Family
+from pipeline.bases.reference import resolve
 from pipeline.common.errors import BadInput
+from pipeline.made.stage import Where
+from pipeline.stages import fetch
 from pipeline.stages.fetching import gguf_weights
+from pipeline.stages.settings import Fetch
+from pipeline.tools import outline
 
 every = pytest.mark.parametrize("family", families.FAMILIES, ids=lambda f: f.architecture)
 
@@ -86,3 +92,39 @@ def test_its_checkpoint_and_outline_are_those_of_transformers_and_the_converter(
     family: Family, tmp_path: Path
 ) -> None:
     assert told(family, tmp_path / "tiny") == known(family)
+
+
+# A family is one value and a line in FAMILIES; an origin one value and a line in ORIGINS.
+
+
+def test_a_toy_family_and_a_toy_origin_need_no_line_anywhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy_base.directory(tmp_path / "shelf" / "small")
+    with pytest.raises(BadInput, match="Ollama"):
+        resolve("toy:small", tmp_path)
+    monkeypatch.setattr(reference, "ORIGINS", (toy_base.ORIGIN, *reference.ORIGINS))
+    with pytest.raises(BadInput, match="ArceeForCausalLM is not supported"):
+        resolve("toy:small", tmp_path)
+    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, toy_base.FAMILY))
+    (tmp_path / "out").mkdir()
+    base = fetch.run(tmp_path / "out", Fetch(), resolve("toy:small", tmp_path), where=Where())
+    assert (base.name, base.architecture) == ("toy:small", "ArceeForCausalLM")
+    assert base.license == "As the shelf says."
+    assert json.loads((base.path / "config.json").read_text())["hidden_act"] == "relu2"
+    outlined = outline.read(base.outline)
+    assert not outlined.unknown  # it is packed in a stream
+    assert "blk.1.ffn_up.weight" in {tensor.name for tensor in outlined.tensors}
+    assert "gate_proj" not in families.of(base.architecture).targets
+
+
+def test_a_toy_base_with_the_values_of_another_family_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(families, "FAMILIES", (*families.FAMILIES, toy_base.FAMILY))
+    folder = toy_base.directory(tmp_path / "toy")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "hidden_act": "silu"}))
+    with pytest.raises(BadInput, match="hidden_act = 'silu'") as caught:
+        resolve(str(folder), tmp_path)
+    assert "relu2" in caught.value.next_step

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.bases.formats import gguf
 from pipeline.bases.origins import embedded
-from pipeline.bases.reference import resolve
+from pipeline.bases.reference import refuse_if_changed, resolve
 from pipeline.common import places
 from pipeline.common.errors import BadInput, Missing
 from pipeline.tools import smallest
@@ -217,6 +217,16 @@ def test_the_embedded_base_is_always_that_file(tmp_path, monkeypatch):
     found = resolve("embedded:SmolLM2-135M-instruct", Path("/"))
     assert (found.origin, found.format) == ("embedded", "gguf")
     assert (found.path, found.context) == (path, 8192)
+
+
+def test_a_gguf_that_changes_after_it_was_found_is_refused(tmp_path, monkeypatch):
+    path = embed(monkeypatch, tmp_path, b"as it was found")
+    monkeypatch.setattr(embedded, "SHA256", embedded.file_digest(path))
+    found = resolve("embedded:SmolLM2-135M-instruct", Path("/"))
+    refuse_if_changed(found)
+    path.write_bytes(b"as it is now")
+    with pytest.raises(BadInput, match="changed while it was read"):
+        refuse_if_changed(found)
 
 
 def test_what_is_known_of_the_embedded_base_is_what_its_file_says():
