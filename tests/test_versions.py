@@ -102,6 +102,14 @@ def test_the_history_is_listed_with_what_is_served(two: None) -> None:
     assert (shown["version"], shown["current"], shown["in_ollama"]) == (2, 2, True)
 
 
+def test_a_name_that_there_is_not_is_an_error_in_either_form(home: Path) -> None:
+    assert "there is no specialist tinny" in refused("list", "tinny")
+    told = specialist("list", "tinny", "--json")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["errors"][0]["what"] == "there is no specialist tinny"
+    assert "cannot be called" in refused("list", "a/b")
+
+
 def test_what_was_changed_by_hand_is_listed_so(two: None, ollama: Ollama, fake: FakeOllama) -> None:
     ollama.copy("tiny:v1", "tiny")
     assert said("list", "tiny").splitlines()[1].endswith("  served now")
@@ -207,6 +215,8 @@ def test_killed_in_a_rollback_what_is_served_is_known(
     assert "already" in refused("rollback", "tiny", now)
     assert bool(nothing_to_do(first, ollama, print)) == bool(step)
     assert history.known("tiny").current.label == now
+    served = first.system if step else "Be long."
+    assert f"SYSTEM {served}" in history.file("tiny", "Modelfile").read_text()
     assert {**ollama.tags(), "tiny:latest": ""} == {**tags, "tiny:latest": ""}
 
 

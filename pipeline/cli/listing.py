@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.common.errors import PipelineError
+
 if TYPE_CHECKING:
     from pipeline.release.history import History
     from pipeline.release.tags import Tags
@@ -30,9 +32,14 @@ def list_(name: str | None, as_json: bool) -> None:
       specialist list brand-voice
     """
     if name is None:
-        _all(as_json)
-    else:
+        return _all(as_json)
+    try:
         _one(name, as_json)
+    except PipelineError as error:
+        if not as_json:
+            raise
+        click.echo(json.dumps({"errors": error.listed()}, indent=1))
+        click.get_current_context().exit(1)
 
 
 def _all(as_json: bool) -> None:

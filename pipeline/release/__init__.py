@@ -1,4 +1,4 @@
-"""The outside world: publish in Ollama, prove, promote, and the records of it.
+"""The outside world: publish in Ollama, prove, judge, promote; versions and their records.
 
 Nothing else changes anything outside the store.
 """

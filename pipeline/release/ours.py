@@ -24,6 +24,11 @@ def digests(made: Specialist) -> dict[str, str]:
     return {name: artifact.digest for name, artifact in made.artifacts().items()}
 
 
+def with_values(version: Version, made: Specialist) -> Version:
+    """A version with what it was registered with, which a record of before may not tell."""
+    return version.model_copy(update={name: getattr(made, name) for name in _VALUES})
+
+
 def already_released(made: Specialist, ollama: Ollama) -> bool:
     """True if NAME is exactly this in Ollama (one call)."""
     return served_already(made, history.history(made.name), ollama) is not None

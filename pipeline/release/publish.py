@@ -134,7 +134,8 @@ def settle(name: str, ollama: Ollama, say: Callable[[str], None], *, replace: bo
 def nothing_to_do(made: Specialist, ollama: Ollama, say: Callable[[str], None]) -> Version | None:
     """The version that Ollama serves, if it is exactly this.
 
-    The history then names the directories that were found, and what was put back by hand.
+    The history then names the directories that were found, and what was put back by hand; the text
+    is that of what is served.
     """
     with alone(made.name, say):
         known = history.history(made.name)
@@ -144,6 +145,7 @@ def nothing_to_do(made: Specialist, ollama: Ollama, say: Callable[[str], None]) 
             if served.stages != list(made.stages):
                 stages[served.version] = list(made.stages)
             history.update(known, current=served.version, stages=stages)
+            write_text(ours.with_values(served, made), made.packed.served.path, say)
         return served
 
 

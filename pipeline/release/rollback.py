@@ -7,8 +7,10 @@ behind; what is served is read from Ollama everywhere, and the next `make` mends
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
-from pipeline.common.errors import BadInput
+from pipeline.common.errors import BadInput, Unreadable
 from pipeline.common.names import full
 from pipeline.made.artifacts import Packed
 from pipeline.release import history, made_of, promotion
@@ -51,10 +53,16 @@ def rollback(name: str, ollama: Ollama, number: int | None, say: Callable[[str],
                 known = history.update(known, versions=sorted(numbers))
             copy(ollama, wanted.tag, full(name), wanted.manifest)
             history.update(known, current=wanted.version)
-        packed = made_of.found(wanted, Store()).get("gguf")
-        file = packed.served.path if isinstance(packed, Packed) else None
-        write_text(wanted, file, say)
+        write_text(wanted, _file(wanted), say)
     return wanted
+
+
+def _file(version: Version) -> Path | None:
+    """Its GGUF in the store, if it is still there."""
+    with suppress(Unreadable):
+        packed = made_of.found(version, Store()).get("gguf")
+        return packed.served.path if isinstance(packed, Packed) else None
+    return None
 
 
 def _check_is_ours(known: History, tags: Tags, served: Version | None) -> None:

@@ -21,8 +21,11 @@ def write_text(version: Version, gguf: Path | None, say: Callable[[str], None]) 
     if gguf is None or version.system is None or version.license is None:
         path.unlink(missing_ok=True)
         return
+    wanted = text(version, gguf.absolute())
+    if path.exists() and path.read_text(encoding="utf-8", errors="replace") == wanted:
+        return
     with whole(path) as beside:
-        beside.write_text(text(version, gguf.absolute()), encoding="utf-8")
+        beside.write_text(wanted, encoding="utf-8")
     for what, words in (("SYSTEM", version.system), ("LICENSE", version.license)):
         for loss in lossy(words):
             say(f"{path.name}: ollama create would read {what} differently: {loss}.")
