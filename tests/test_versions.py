@@ -52,6 +52,7 @@ def in_store(made: Specialist) -> Specialist:
             sealed.seal(path, sealed.StageRecord(artifact=facts, key=key))
         moved[name] = artifact.model_copy(update={"path": path})
     stages = tuple(artifact.path.name for artifact in moved.values())
+    moved["packed"] = moved.pop("gguf")
     return made.model_copy(update={**moved, "stages": stages})
 
 
