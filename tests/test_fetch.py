@@ -642,7 +642,7 @@ def test_linear_position_scaling_goes_through(tiny_base, tmp_path):
 def test_the_converter_writes_the_same_bytes_whatever_the_folder_is_called(tiny_base, tmp_path):
     folder = Path(shutil.copytree(tiny_base.path, tmp_path / "Another-7B-name-v2"))
     vocab, outline = tmp_path / "vocab.gguf", tmp_path / "outline.json"
-    outlines.write_outline(folder, vocab, outline, name=tiny_base.name)
+    outlines.write_outline(folder, vocab, outline, name=pack._name(tiny_base))
     assert vocab.read_bytes() == tiny_base.vocab.read_bytes()
     assert outline.read_bytes() == tiny_base.outline.read_bytes()
 
