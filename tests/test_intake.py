@@ -18,7 +18,7 @@ from pipeline.made.stage import Where
 from pipeline.run.engine import Watcher
 from pipeline.run.store import Store
 from pipeline.stages import intake, prepare
-from pipeline.stages.preparing.tokens import FIRST, Tokens
+from pipeline.stages.preparing.tokens import FIRST, NotByPieces, Tokens
 from pipeline.stages.settings import Intake, Prepare
 
 PLAIN = Prepare(system="", skip_long=False)
@@ -172,6 +172,16 @@ def test_a_difference_in_how_a_text_is_split_is_found_where_a_new_character_come
             cut(tokens, base, "one two three", "three two one")
         with pytest.raises(ToolFailed, match=r"rows\.jsonl:77: "):
             cut(tokens, base, "one two three", "grün three", at="rows.jsonl:77")
+
+
+def test_words_that_are_right_alone_and_wrong_together_are_not_relied_on(base: Base) -> None:
+    with Tokens(base) as tokens:
+        tokens.served = Other(tokens.served, "zebra", "\n")
+        for _ in range(FIRST + 20):
+            cut(tokens, base, "one two three", "three two one abcdefghijklmnopqrstuvwxyz")
+        cut(tokens, base, "a zebra", "one")
+        with pytest.raises(NotByPieces):
+            tokens.settle()
 
 
 def test_a_vocabulary_that_is_not_split_first_is_compared_row_by_row(

@@ -72,10 +72,11 @@ class Tokens:
         self._look = self.rows <= FIRST or self.rows % EVERY == 0
 
     def settle(self) -> None:
-        """Let llama.cpp tokenize the pieces that are new: each behind a visible character.
+        """Let llama.cpp tokenize the pieces that are new, in one text.
 
         Raises:
             ToolFailed: it makes other ids of one.
+            NotByPieces: it makes other ids of them together.
         """
         if not self._new:
             return
@@ -86,8 +87,9 @@ class Tokens:
             text += between + piece
             ids += (self._pieces[between] if between else []) + its
         if self.served.tokenize(text, special=True) != ids:
-            for piece, (_, self._at) in new.items():  # alone, each is what a cut says it is
+            for piece, (_, self._at) in new.items():
                 self.whole(piece)
+            raise NotByPieces  # each is right alone
 
     def cut(self, prompt: str, answer: str) -> tuple[list[int], list[int]]:
         """The ids of a prompt, and of the answer behind it.
