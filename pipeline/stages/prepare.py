@@ -114,9 +114,10 @@ def _written(
     done = 0
     with ExitStack() as stack:
         files = {p: stack.enter_context((out / f"{p}.jsonl").open("wb", 1 << 20)) for p in PARTS}
+        every = rendered(base, batches(base, data, settings.system))
         tokens = stack.enter_context(Tokens(base, by_pieces=by_pieces))
         made = _Made(files, Split(rows, data.common, data.copies))
-        for batch, texts in rendered(base, batches(base, data, settings.system)):
+        for batch, texts in every:
             for row, mine in zip(batch, texts, strict=True):
                 try:
                     found = _sequences(base, tokens, row, mine, f"{data.file}:{row.line}")

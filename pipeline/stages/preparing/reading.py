@@ -39,9 +39,13 @@ class Row:
     """Control tokens that its texts spell."""
 
 
-def batches(base: Base, data: Conversations, system: str) -> Iterator[list[Row]]:
+Batch = list[Row]
+Waiting = tuple[Batch, Future[list[Texts]]]
+
+
+def batches(base: Base, data: Conversations, system: str) -> Iterator[Batch]:
     """All rows in their order."""
-    batch: list[Row] = []
+    batch: Batch = []
     size = 0
     for raw, origin in data.each():
         batch.append(_row(base, raw, line_of(origin), system))
@@ -53,25 +57,29 @@ def batches(base: Base, data: Conversations, system: str) -> Iterator[list[Row]]
         yield batch
 
 
-def rendered(base: Base, every: Iterator[list[Row]]) -> Iterator[tuple[list[Row], list[Texts]]]:
-    """Each batch, with the texts of what each of its rows asks, or an error in the place of one.
+def rendered(base: Base, every: Iterator[Batch]) -> Iterator[tuple[Batch, list[Texts]]]:
+    """Each batch, with the texts of what each of its rows asks.
 
-    The process that renders works on the next batch while the caller works on this one.
+    The process that renders works on the next batch while the caller works on this one. It starts
+    at once, while the caller opens its tokenizers.
     """
-    template = base.template
-    with ThreadPoolExecutor(1) as pool:
+    template, pool = base.template, ThreadPoolExecutor(1)
 
-        def begin(batch: list[Row]) -> tuple[list[Row], Future[list[Texts]]]:
-            asked = [(row.trained, beginnings(row.answers)) for row in batch]
-            return batch, pool.submit(render_all, base, template, asked)
+    def begin(batch: Batch) -> Waiting:
+        asked = [(row.trained, beginnings(row.answers)) for row in batch]
+        return batch, pool.submit(render_all, base, template, asked)
 
-        waiting: tuple[list[Row], Future[list[Texts]]] | None = None
-        for batch in every:
-            before, waiting = waiting, begin(batch)
-            if before:
-                yield before[0], before[1].result()
-        if waiting:
+    def each(
+        waiting: Waiting,
+    ) -> Iterator[tuple[Batch, list[Texts]]]:
+        with pool:
+            for batch in every:
+                coming = begin(batch)
+                yield waiting[0], waiting[1].result()
+                waiting = coming
             yield waiting[0], waiting[1].result()
+
+    return each(begin(next(every)))
 
 
 def _row(base: Base, raw: bytes, line: int, system: str) -> Row:
