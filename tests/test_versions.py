@@ -244,6 +244,15 @@ def test_a_removed_version_goes_from_ollama_and_its_number_is_not_used_again(
     assert not history.file("tiny", "versions").exists()
 
 
+def test_what_was_served_before_a_rollback_by_hand_can_be_removed(
+    two: None, ollama: Ollama
+) -> None:
+    ollama.copy("tiny:v1", "tiny")
+    said("remove", "tiny", "v2")
+    ollama.delete("tiny")
+    assert "tiny serves v1 again" in said("rollback", "tiny")
+
+
 def test_a_tag_that_is_another_model_by_now_is_not_removed(two: None, ollama: Ollama) -> None:
     ollama.copy("tiny:v2", "tiny:v1")
     assert "tiny:v1 in Ollama is another model, made by hand: it stays" in said(
@@ -294,6 +303,7 @@ def test_verify_says_what_somebody_changed_by_hand(
     assert told.exit_code == 1
     assert "tiny:latest is none of its versions; it is held to v2" in told.stdout
     assert says in told.stderr
+    assert "ollama rm tiny && specialist rollback tiny v2" in told.stderr
 
 
 def test_verify_notices_a_damaged_file_in_ollama(two: None, fake: FakeOllama) -> None:

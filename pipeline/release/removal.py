@@ -36,7 +36,8 @@ def remove(name: str, ollama: Ollama, number: int, say: Callable[[str], None]) -
                     f" specialist gc --forget {name}",
                 )
             _remove_tag(gone, tags, ollama, say)
-            history.update(known, removed=sorted({*known.head.removed, number}))
+            removed = sorted({*known.head.removed, number})
+            history.update(known, current=served.version, removed=removed)
     return gone
 
 

@@ -7,7 +7,6 @@ from pipeline.common.names import full
 from pipeline.made.stage import Where
 from pipeline.release import history, made_of
 from pipeline.release.candidate import Candidate
-from pipeline.release.history import History
 from pipeline.release.locks import alone
 from pipeline.release.proof import Proof, prove
 from pipeline.release.publish import put_right
@@ -28,7 +27,7 @@ def verify(name: str, ollama: Ollama, where: Where | None = None) -> tuple[Versi
         Missing: what it was made of is not in the store.
         ProofFailed: the first difference.
     """
-    where, store = where or Where(), Store()
+    where = where or Where()
     history.known(name)
     with alone(name, where.say):
         put_right(name, ollama, where.say)
@@ -39,23 +38,34 @@ def verify(name: str, ollama: Ollama, where: Where | None = None) -> tuple[Versi
             f"Bring it back: specialist rollback {name} {known.current.label}",
         )
     served = known.served(digest)
-    version = served or known.current
-    if served is None:
-        where.say(f"{full(name)} is none of its versions; it is held to {version.label}")
+    if served:
+        return served, _proven(name, ollama, digest, served, where)
+    where.say(f"{full(name)} is none of its versions; it is held to {known.current.label}")
+    raise _another(name, ollama, digest, known.current, where)
+
+
+def _proven(name: str, ollama: Ollama, digest: str, version: Version, where: Where) -> Proof:
+    store = Store()
     with store.lease():
-        proof = prove(
-            ollama, Candidate(full(name), digest), made_of.specialist(version, store), where
+        made = made_of.specialist(version, store)
+        return prove(ollama, Candidate(full(name), digest), made, where)
+
+
+def _another(name: str, ollama: Ollama, digest: str, version: Version, where: Where) -> ProofFailed:
+    """In what a model that is none of the versions differs.
+
+    Not all that can differ is asked for in the proof: PARAMETERs are not, nor is the licence.
+    """
+    try:
+        _proven(name, ollama, digest, version, where)
+        differs = (
+            f"{full(name)} is another model than {version.label}, though it answers as that was"
+            " trained: its PARAMETERs or its LICENSE differ"
         )
-    if served is None:
-        raise _another(known, version)
-    return version, proof
-
-
-def _another(known: History, version: Version) -> ProofFailed:
-    """Not all that can differ is asked for in the proof: PARAMETERs are not, nor the licence."""
+    except ProofFailed as error:
+        differs = error.what
     return ProofFailed(
-        f"{full(known.name)} is another model than {version.label}, though it answers as that was"
-        " trained: its PARAMETERs or its LICENSE differ",
-        f"Keep it if you want it (ollama cp {known.name} OTHER), then: ollama rm {known.name};"
-        f" specialist rollback {known.name} {version.label}",
+        differs,
+        f"Keep it if you want it (ollama cp {name} OTHER), then: ollama rm {name} &&"
+        f" specialist rollback {name} {version.label}",
     )
