@@ -130,13 +130,13 @@ def side(name: str, folder: Path, quantization: str, profile: bool) -> None:
     if name == "unsloth":
         unsloth(folder, out, quantization)
     elif name == "long":
-        from pipeline.stages.packing import reference
-        from pipeline.stages.packing.target import between
+        from pipeline.stages.packing import long_road
+        from pipeline.stages.packing.target import merge_dtype
 
-        kind, merged = between(quantization), out / "merged"
-        reference.merge(folder / "base", folder / "adapter", merged, kind)
+        kind, merged = merge_dtype(quantization), out / "merged"
+        long_road.merge(folder / "base", folder / "adapter", merged, kind)
         threads, final = len(os.sched_getaffinity(0)), out / "model.gguf"
-        reference.quantize(merged, final, quantization, kind, name="x", threads=threads)
+        long_road.quantize(merged, final, quantization, kind, name="x", threads=threads)
     else:
         stream(folder, out, quantization, name == "stream-cold", profile)
 

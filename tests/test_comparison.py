@@ -147,12 +147,12 @@ CLEAR = ([0.999, 0.0005, 0.0005], [0.45, 0.54, 0.01])
 
 
 def compared(
-    before: tuple[list[float], list[float]], rest: int, *, trained: bool, between: str = "F16"
+    before: tuple[list[float], list[float]], rest: int, *, trained: bool, merge_dtype: str = "F16"
 ) -> comparison.Agreement:
     """One position before a trained token or not, and others before trained ones that are alike."""
     alike = [[0.98, 0.01, 0.01]] * rest
     ours, theirs = lines(before[0], *alike), lines(before[1], *alike)
-    return comparison.compare(ours, theirs, [trained, *[True] * rest], between)
+    return comparison.compare(ours, theirs, [trained, *[True] * rest], merge_dtype)
 
 
 def test_a_tie_that_rounding_decides_otherwise_is_no_fault():
@@ -177,9 +177,9 @@ def test_rounding_to_bfloat16_is_allowed_more_in_the_context_and_not_in_answers(
     coarse = ([0.6, 0.2, 0.2], [0.6, 0.26, 0.14])
     with pytest.raises(ToolFailed):
         compared(coarse, 1, trained=False)
-    assert compared(coarse, 1, trained=False, between="BF16").kl > 0.001
+    assert compared(coarse, 1, trained=False, merge_dtype="BF16").kl > 0.001
     with pytest.raises(ToolFailed) as caught:
-        compared(coarse, 1, trained=True, between="BF16")
+        compared(coarse, 1, trained=True, merge_dtype="BF16")
     assert "--quantize Q8_0" in caught.value.next_step
 
 
@@ -197,7 +197,7 @@ def adapter(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def agreement(
-    base: Base, adapter: Path, change: Change = lambda loras: loras, between: str = "F16"
+    base: Base, adapter: Path, change: Change = lambda loras: loras, merge_dtype: str = "F16"
 ) -> comparison.Agreement:
     """Compare with a merge of what `change` makes of the adapter."""
     found = Tree()
@@ -210,9 +210,9 @@ def agreement(
             base.path,
             adapter,
             found,
-            partial(Merged(weights, {}).whole, between="F32"),
-            partial(Merged(weights, change(loras)).whole, between=between),
-            between,
+            partial(Merged(weights, {}).whole, merge_dtype="F32"),
+            partial(Merged(weights, change(loras)).whole, merge_dtype=merge_dtype),
+            merge_dtype,
         )
 
 
@@ -264,7 +264,7 @@ def test_what_each_text_is_compared_on_does_not_depend_on_the_others(tiny_base, 
         joined.add(*text)
     model = _empty(tiny_base.path).eval()
     with opened(tiny_base.weights) as weights:
-        read = partial(Merged(weights, {}).whole, between="F32")
+        read = partial(Merged(weights, {}).whole, merge_dtype="F32")
         with _brought(_waiting(model), read):
             together = _logits(model, joined)
             alone = []

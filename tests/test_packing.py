@@ -20,7 +20,7 @@ from pipeline.stages import pack
 from pipeline.stages.packing import arithmetic, kernels, stream
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import between, in_order, target
+from pipeline.stages.packing.target import in_order, merge_dtype, target
 from pipeline.stages.packing.weights import opened
 from pipeline.tools import llamacpp, outline
 from pipeline.tools.gguf_header import Entry, header, uint32
@@ -290,7 +290,7 @@ def test_only_what_the_adapter_changes_is_rounded(tiny_base, adapter):
 
 
 def test_a_file_of_floats_is_rounded_once_to_its_own_type():
-    assert [between(name) for name in ("F32", "BF16", "F16", "Q8_0", "Q4_K_M")] == [
+    assert [merge_dtype(name) for name in ("F32", "BF16", "F16", "Q8_0", "Q4_K_M")] == [
         *("F32", "BF16", "F16", "F16", "F16")
     ]
 

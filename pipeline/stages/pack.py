@@ -18,10 +18,10 @@ from pipeline.common.progress import Progress
 from pipeline.common.values import whole
 from pipeline.made.artifacts import Adapter, Base, Dataset, Packed
 from pipeline.made.stage import Stage, Where, like_before
-from pipeline.stages.packing import arithmetic, comparison, kernels, reference, stream, tree
+from pipeline.stages.packing import arithmetic, comparison, kernels, long_road, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import Target, between, target
+from pipeline.stages.packing.target import Target, merge_dtype, target
 from pipeline.stages.packing.weights import opened
 from pipeline.stages.settings import Pack
 from pipeline.tools import llamacpp, outline
@@ -104,7 +104,7 @@ def _stream(
         where.report(Progress(STREAMED * progress.done, progress.total, progress.note))
 
     stream.write(base.weights, adapter.path, known, targets, threads=where.threads, report=report)
-    kinds = dict.fromkeys(chosen.between for chosen in targets.values())
+    kinds = dict.fromkeys(chosen.merge_dtype for chosen in targets.values())
     return [MergedWeights(base.weights, adapter.path, kind) for kind in kinds]
 
 
@@ -122,15 +122,15 @@ def _without_kernels(targets: Iterable[Target]) -> str:
 def _long_road(
     files: dict[str, Path], base: Base, adapter: Adapter, scratch: Path, where: Where
 ) -> list[MergedWeights]:
-    kinds = dict.fromkeys(map(between, files))
+    kinds = dict.fromkeys(map(merge_dtype, files))
     stream.check_room(scratch, base.parameters * (2 * len(kinds) + 4))  # merged, converted, final
     for i, (name, file) in enumerate(files.items()):
         where.report(Progress(STREAMED * i / len(files), 1, f"merge, convert, quantize to {name}"))
-        kind = between(name)
+        kind = merge_dtype(name)
         if not (scratch / kind).exists():
-            reference.merge(base.path, adapter.path, scratch / kind, kind)
+            long_road.merge(base.path, adapter.path, scratch / kind, kind)
         with whole(file) as beside:
-            reference.quantize(
+            long_road.quantize(
                 scratch / kind, beside, name, kind, name=_name(base), threads=where.threads
             )
     return [MergedWeights([scratch / kind / "model.safetensors"], None, kind) for kind in kinds]
@@ -151,7 +151,7 @@ class MergedWeights:
     weights: list[Path]
     adapter: Path | None
     """To be merged into them; None where that is done."""
-    between: str
+    merge_dtype: str
 
 
 def _compare(
@@ -170,9 +170,9 @@ def _compare(
             base.path,
             adapter.path,
             tree.probes(data),
-            partial(Merged(plain, {}).whole, between="F32"),
-            partial(Merged(weights, loras).whole, between=stored.between),
-            stored.between,
+            partial(Merged(plain, {}).whole, merge_dtype="F32"),
+            partial(Merged(weights, loras).whole, merge_dtype=stored.merge_dtype),
+            stored.merge_dtype,
         )
 
 

@@ -21,10 +21,10 @@ from pipeline.made.artifacts import Adapter, Base, Dataset, Packed
 from pipeline.made.stage import Where
 from pipeline.release import promise
 from pipeline.stages import pack
-from pipeline.stages.packing import reference, stream, tree
+from pipeline.stages.packing import long_road, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import between, target
+from pipeline.stages.packing.target import merge_dtype, target
 from pipeline.stages.packing.weights import opened
 from pipeline.stages.settings import Pack
 from pipeline.tools import converter, llamacpp, outline
@@ -53,7 +53,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         )
         for kind in ("F16", "BF16", "F32"):
             merged = folder / kind / "model"
-            reference.write(base, merged_weights(base, folder / "adapter", kind), merged)
+            long_road.write(base, merged_weights(base, folder / "adapter", kind), merged)
             options = ["--outfile", f"{folder}/plain-{kind}.gguf", "--outtype", kind.lower()]
             jobs.append([script(), str(merged), *options, "--model-name", family])
         folders[family] = folder
@@ -76,16 +76,16 @@ def shards(base: Path) -> list[Path]:
     return sorted(base.glob("*.safetensors"))
 
 
-def merged_weights(base: Path, adapter: Path, between: str) -> dict[str, object]:
+def merged_weights(base: Path, adapter: Path, merge_dtype: str) -> dict[str, object]:
     """All weights of the base, our merge in those that the adapter changes."""
     import torch
 
-    dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}[between]
+    dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}[merge_dtype]
     weights = stored(base)
     with opened(shards(base)) as found, opened_adapter(adapter, found) as loras:
         merged = Merged(found, loras)
         for name in loras:
-            weights[name] = torch.from_numpy(merged.whole(name, between)).to(dtype)
+            weights[name] = torch.from_numpy(merged.whole(name, merge_dtype)).to(dtype)
     return dict(weights)
 
 
@@ -107,7 +107,7 @@ def test_every_type_has_the_bytes_of_the_long_road(
     differ = []
     for name, file in files.items():
         expected = tmp_path / f"reference-{name}.gguf"
-        llamacpp.quantize(folder / f"plain-{between(name)}.gguf", expected, name, 2)
+        llamacpp.quantize(folder / f"plain-{merge_dtype(name)}.gguf", expected, name, 2)
         if digest_of_file(file) != digest_of_file(expected):
             differ.append(name)
     assert differ == []
@@ -154,19 +154,19 @@ def stored(base: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("rank", [4, 8, 16, 32, 64])
-@pytest.mark.parametrize("between", ["BF16", "F16"])
+@pytest.mark.parametrize("merge_dtype", ["BF16", "F16"])
 def test_our_merge_is_pefts_but_for_one_step_in_isolated_weights(
-    rank: int, between: str, worlds: dict[str, Path], tmp_path: Path
+    rank: int, merge_dtype: str, worlds: dict[str, Path], tmp_path: Path
 ) -> None:
     import torch
 
     base = worlds["llama tied"] / "base"
     adapter = write_adapter(tmp_path / "lora", base, rank=rank, seed=rank)
-    ours = merged_weights(base, adapter, between)
+    ours = merged_weights(base, adapter, merge_dtype)
     # in bfloat16 PEFT rounds the sum once, as we do; float16 it has to be given in float32
-    theirs = of_peft(base, adapter, "bfloat16" if between == "BF16" else "float32")
-    dtype = torch.bfloat16 if between == "BF16" else torch.float16
-    changed, before = reference.changed_by(adapter), stored(base)
+    theirs = of_peft(base, adapter, "bfloat16" if merge_dtype == "BF16" else "float32")
+    dtype = torch.bfloat16 if merge_dtype == "BF16" else torch.float16
+    changed, before = long_road.changed_by(adapter), stored(base)
     assert len(changed) == 70
     for name in changed:
         most, share = apart(ours[name], theirs[name].to(dtype), before[name])  # type: ignore[attr-defined]
@@ -191,7 +191,7 @@ def test_variants_of_lora_are_merged_as_peft_does(
     adapter = write_adapter(tmp_path / "lora", base, **config)
     ours = merged_weights(base, adapter, "F16")
     theirs, before = of_peft(base, adapter, "float32"), stored(base)
-    for name in reference.changed_by(adapter):
+    for name in long_road.changed_by(adapter):
         theirs_16 = theirs[name].to(torch.float16)  # type: ignore[attr-defined]
         assert apart(ours[name], theirs_16, before[name])[0] <= 1, name
 
@@ -212,7 +212,7 @@ def test_a_rank_of_its_own_in_some_modules_is_merged_as_peft_does(
     save_file(factors, file)
     ours = merged_weights(base, adapter, "F16")
     theirs, before = of_peft(base, adapter, "float32"), stored(base)
-    for name in reference.changed_by(adapter):
+    for name in long_road.changed_by(adapter):
         theirs_16 = theirs[name].to(torch.float16)  # type: ignore[attr-defined]
         assert apart(ours[name], theirs_16, before[name])[0] <= 1, name
 
@@ -222,9 +222,9 @@ def test_pefts_merge_in_the_stream_s_place_gives_the_same_file_but_for_those_wei
 ) -> None:
     """The long road as the stage takes it, whole: PEFT, converter, quantizer."""
     folder = worlds["llama tied"]
-    reference.merge(folder / "base", folder / "adapter", tmp_path / "merged", "F16")
+    long_road.merge(folder / "base", folder / "adapter", tmp_path / "merged", "F16")
     long = tmp_path / "long.gguf"
-    reference.quantize(tmp_path / "merged", long, "Q8_0", "F16", name="llama tied", threads=2)
+    long_road.quantize(tmp_path / "merged", long, "Q8_0", "F16", name="llama tied", threads=2)
     ours = streamed(folder, ("Q8_0",), tmp_path)["Q8_0"]
     one, other = long.read_bytes(), ours.read_bytes()
     assert len(one) == len(other)

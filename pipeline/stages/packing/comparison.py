@@ -61,7 +61,7 @@ class Agreement:
 
 
 def check(
-    folder: Path, adapter: Path, probes: Tree, plain: Read, merged: Read, between: str = "F16"
+    folder: Path, adapter: Path, probes: Tree, plain: Read, merged: Read, merge_dtype: str = "F16"
 ) -> Agreement:
     """Compare base + adapter, as PEFT computes them, with the merged weights.
 
@@ -70,7 +70,7 @@ def check(
         probes: what both read, and after which of it they are compared.
         plain: a weight of the base by name, in float32.
         merged: a weight after the merge.
-        between: the type that the merged weights were rounded to.
+        merge_dtype: the type that the merged weights were rounded to.
 
     Raises:
         BadInput: PEFT uses other factors than those in the adapter's file.
@@ -94,7 +94,7 @@ def check(
         ours = _logits(model, probes)
     with _brought(waiting, merged), model.disable_adapter():
         theirs = _logits(model, probes)
-    agreement = compare(ours, theirs, probes.trained, between)
+    agreement = compare(ours, theirs, probes.trained, merge_dtype)
     return replace(agreement, loss=_loss(ours, probes))
 
 
@@ -195,7 +195,7 @@ def _loss(logits: NDArray[Any], probes: Tree) -> float | None:
 
 
 def compare(
-    ours: NDArray[Any], theirs: NDArray[Any], trained: list[bool], between: str = "F16"
+    ours: NDArray[Any], theirs: NDArray[Any], trained: list[bool], merge_dtype: str = "F16"
 ) -> Agreement:
     """How close two models are.
 
@@ -203,7 +203,7 @@ def compare(
         ours: logits of base + adapter, (tokens, vocabulary).
         theirs: those of the merged weights.
         trained: of each token, whether a trained one follows.
-        between: the type that the merged weights were rounded to.
+        merge_dtype: the type that the merged weights were rounded to.
 
     Raises:
         ToolFailed: they differ by more than this rounding explains.
@@ -228,23 +228,23 @@ def compare(
         same_top=float(same[answers].mean()),
         answers=int(answers.sum()),
     )
-    _check(agreement, between)
+    _check(agreement, merge_dtype)
     return agreement
 
 
-def _check(found: Agreement, between: str) -> None:
-    most = MAX_KL[between]
+def _check(found: Agreement, merge_dtype: str) -> None:
+    most = MAX_KL[merge_dtype]
     near = found.kl < most and found.answer_kl < MAX_ANSWER_KL  # NaN is not
     if not (near and found.lost < MAX_LOST):
         raise ToolFailed(
             f"the merged model is not base + adapter: {found}"
             f" (allowed: KL below {most} and {MAX_ANSWER_KL}, lost below {MAX_LOST})",
-            _way_out(between),
+            _way_out(merge_dtype),
         )
 
 
-def _way_out(between: str) -> str:
-    if between == "BF16":  # seven bits of a weight, where float16 has ten
+def _way_out(merge_dtype: str) -> str:
+    if merge_dtype == "BF16":  # seven bits of a weight, where float16 has ten
         return "BF16 is too coarse for this adapter: take another type (--quantize Q8_0 or F16)."
     return (
         "Training again does not change this, for your data is not at fault: please report these"

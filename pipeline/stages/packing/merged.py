@@ -35,7 +35,7 @@ class Merged:
         self._asked: set[str] = set()  # types
 
     def rows(
-        self, tensor: Tensor, start: int, stop: int, between: Sequence[str]
+        self, tensor: Tensor, start: int, stop: int, merge_dtypes: Sequence[str]
     ) -> dict[str, Rows]:
         """Rows of a tensor of the GGUF, as the converter stores them in each of these types.
 
@@ -43,12 +43,12 @@ class Merged:
             ToolFailed: a weight that is no number: which, and where it comes from.
         """
         if tensor.source is None:
-            return dict.fromkeys(between, _constant(tensor)[start:stop])
-        whole = self.source_rows(tensor.source, start, stop, between)
+            return dict.fromkeys(merge_dtypes, _constant(tensor)[start:stop])
+        whole = self.source_rows(tensor.source, start, stop, merge_dtypes)
         return {kind: self._stored(tensor, rows, start, kind) for kind, rows in whole.items()}
 
     def source_rows(
-        self, name: str, start: int, stop: int, between: Sequence[str]
+        self, name: str, start: int, stop: int, merge_dtypes: Sequence[str]
     ) -> dict[str, Rows]:
         """Rows of a tensor of the directory after the merge, rounded to each of these types.
 
@@ -60,28 +60,28 @@ class Merged:
             plain = widened(bits).reshape(stop - start, -1)
         lora = self.loras.get(name)
         if lora is None:
-            return _copies(plain, between)
-        looked_for = [kind for kind in between if (name, kind) not in self._changed]
+            return _copies(plain, merge_dtypes)
+        looked_for = [kind for kind in merge_dtypes if (name, kind) not in self._changed]
         before = _copies(plain.copy(), looked_for) if looked_for else {}
         with self.clock("read"):
             b, a = lora.rows(start, stop)
         with self.clock("merge"):
             add_update(plain, b, a, lora.scale)
-        found = _copies(plain, between)
+        found = _copies(plain, merge_dtypes)
         with self.clock("round"):
             for rows in (found, before):
                 for kind, weights in rows.items():
                     round_to(kind, weights)
-        self._asked.update(between)
+        self._asked.update(merge_dtypes)
         for kind, weights in before.items():
             if not (weights == found[kind]).all():
                 self._changed.add((name, kind))
         return found
 
-    def whole(self, name: str, between: str) -> Rows:
+    def whole(self, name: str, merge_dtype: str) -> Rows:
         """A tensor of the directory after the merge, in float32 and in its shape."""
         shape = self.weights.tensors[name].shape
-        return self.source_rows(name, 0, shape[0], [between])[between].reshape(shape)
+        return self.source_rows(name, 0, shape[0], [merge_dtype])[merge_dtype].reshape(shape)
 
     def check_changed(self) -> None:
         """When all rows were made: every module of the adapter differs in the stored weights.

@@ -3,7 +3,7 @@
 Blocks of rows go through a pool of threads and are written in order, so that memory is bounded by
 blocks and threads. Each weight is read once, however many files are made of it.
 
-The bytes are those of the long road (reference.py) with the same merged weights: the converter's
+The bytes are those of the long road (long_road.py) with the same merged weights: the converter's
 names, order of rows and constants (tools/outline.py), llama.cpp's choice of types (target.py), and
 kernels that compute what its quantizer does (kernels.py).
 """
@@ -148,13 +148,13 @@ def _block(
     """The bytes of some rows for each target; those of the last rows with what pads the tensor."""
     import numpy as np
 
-    between = sorted({target.between for target in targets})
-    rows = merged.rows(tensor, start, stop, between)
+    merge_dtypes = sorted({target.merge_dtype for target in targets})
+    rows = merged.rows(tensor, start, stop, merge_dtypes)
     made = []
     for target in targets:
         entry = target.entries[tensor.name]
         with merged.clock(f"quantize {entry.kind}"):
-            data = arithmetic.quantized(rows[target.between], entry.kind).reshape(-1)
+            data = arithmetic.quantized(rows[target.merge_dtype], entry.kind).reshape(-1)
         if stop == tensor.shape[0] and (pad := padding(entry.size)):
             data = np.concatenate([data, np.zeros(pad, np.uint8)])
         made.append(data)

@@ -25,7 +25,7 @@ class Target:
 
     quantization: str
     """llama.cpp's name of it: Q4_K_M."""
-    between: str
+    merge_dtype: str
     """What the merged weights are rounded to before they are quantized."""
     entries: dict[str, Entry]
     """Type and size of each tensor, by name, in the file's order."""
@@ -34,7 +34,7 @@ class Target:
     """Bytes of the whole file."""
 
 
-def between(quantization: str) -> str:
+def merge_dtype(quantization: str) -> str:
     """The type between merging and quantizing; a file of floats is rounded once, to its own.
 
     float16 holds ten bits of a weight, bfloat16 seven: what is quantized is that much nearer to
@@ -63,7 +63,7 @@ def target(outline: Outline, vocab: Path, quantization: str, scratch: Path) -> T
         ToolFailed: llama.cpp cannot quantize it so.
     """
     keys = layout(vocab).keys
-    floats = between(quantization)
+    floats = merge_dtype(quantization)
     tensors = in_order(outline)
     asked = scratch / f"shapes-{quantization}.gguf"
     _write_shapes(asked, keys, [_entry(tensor, _stored(tensor, floats)) for tensor in tensors])

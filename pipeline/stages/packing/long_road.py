@@ -17,11 +17,11 @@ from pipeline.tools import converter, llamacpp
 COPIED = (".json", ".jinja", ".model")  # of the base's files; its weights come merged
 
 
-def merge(base: Path, adapter: Path, out: Path, between: str) -> None:
+def merge(base: Path, adapter: Path, out: Path, merge_dtype: str) -> None:
     """A directory with the merged weights: from PEFT, in float32, rounded once.
 
     Args:
-        between: what the weights that the adapter changes are rounded to; the others stay as they
+        merge_dtype: what the weights that the adapter changes are rounded to; others stay as they
             are.
 
     Raises:
@@ -32,7 +32,7 @@ def merge(base: Path, adapter: Path, out: Path, between: str) -> None:
 
     adapted = PeftModel.from_pretrained(_float32(base), str(adapter))
     model = adapted.merge_and_unload()
-    dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}[between]
+    dtype = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32}[merge_dtype]
     merged = model.state_dict()
     weights = {}
     changed = changed_by(adapter)
@@ -59,11 +59,11 @@ def write(base: Path, weights: dict[str, Any], out: Path) -> None:
 
 
 def quantize(
-    merged: Path, out: Path, quantization: str, between: str, *, name: str, threads: int
+    merged: Path, out: Path, quantization: str, merge_dtype: str, *, name: str, threads: int
 ) -> None:
     """Convert the merged directory and quantize it."""
     plain = out.with_suffix(".plain")
-    converter.convert(merged, plain, outtype=between.lower(), name=name)
+    converter.convert(merged, plain, outtype=merge_dtype.lower(), name=name)
     llamacpp.quantize(plain, out, quantization, threads)
     plain.unlink()
 
