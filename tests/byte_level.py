@@ -15,7 +15,7 @@ TEMPLATE = (
     "{% for m in messages %}<|start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
-WORDS = "The quick brown fox asks who jumps over the lazy dog, and why it's there at 9:30. "
+WORDS = "The quick brown fox asks who jumps over the lazy dog, and why it's there at 9:30.\n\n"
 
 
 def base(folder: Path) -> Base:

@@ -1,6 +1,7 @@
 """What `intake` promises: rows in one order, their origin beside them, and equal rows are equal."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from engines import InProcess
 from taken_in import taken_in
 
 from pipeline.bases.chat_template import render
+from pipeline.common import places
 from pipeline.common.errors import ToolFailed
 from pipeline.intake.source import locate
 from pipeline.made.artifacts import Base
@@ -18,8 +20,10 @@ from pipeline.made.stage import Where
 from pipeline.run.engine import Watcher
 from pipeline.run.store import Store
 from pipeline.stages import intake, prepare
-from pipeline.stages.preparing.tokens import FIRST, NotByPieces, Tokens
+from pipeline.stages.preparing import tokens
+from pipeline.stages.preparing.tokens import FIRST, SPLIT, NotByPieces, Tokens
 from pipeline.stages.settings import Intake, Prepare
+from pipeline.tools import llamacpp
 
 PLAIN = Prepare(system="", skip_long=False)
 
@@ -102,7 +106,7 @@ class Other:
 
     def __init__(self, real: Any, wrong: str, needs: str) -> None:
         self.real, self.wrong, self.needs = real, wrong, needs
-        self.splits_first = real.splits_first
+        self.split_by = real.split_by
         self.asked: list[str] = []
 
     def tokenize(self, text: str, *, special: bool) -> list[int]:
@@ -127,7 +131,15 @@ TEXTS = (
         "tab\there \n x",
         "日本 語 🙂 e\u0301 ",
     ),
-    *(" leading", "trailing ", "\nnewline first", "a\u00a0b \u2003 c", "x  y   z\n\n\n", "it's"),
+    *(
+        " leading",
+        "trailing ",
+        "\nnewline first",
+        "\n\n\nbe",
+        "a\u00a0b \u2003 c",
+        "x  y   z\n\n\n",
+        "it's",
+    ),
     *("\r\n dos", "1 22 333 4444", "<b> a & b </b>", "\u2014 dash \u2013 dash", "A" * 300, "  "),
 )
 
@@ -139,6 +151,62 @@ def test_ids_of_pieces_are_those_of_the_whole_in_both_tokenizers(base: Base, tex
         for asked, answer in ((text, "Yes."), ("Why?", text), (text, text)):
             assert cut(tokens, base, asked, answer) == cut(whole, base, asked, answer)
         tokens.settle()
+
+
+def vocabularies() -> list[Path]:
+    found = (places.llama_cpp() / "models").glob("ggml-vocab-*.gguf")
+    return [path for path in sorted(found) if path.stem[len("ggml-vocab-") :] in SPLIT]
+
+
+ODD = (
+    *("\n", "\n\n", "\t", " ", "  ", "   ", "\r\n", "\u00a0", "\u2003", "\u3000", "\x1c", "\x85"),
+    *("é", "e\u0301", "\u0301", "日本", "🙂", "\u200b", "\u200d", "\ufeff", "\u2028", " \n", "\n "),
+    *(
+        "1234567",
+        "1,000",
+        "'s",
+        "'LL",
+        "don't",
+        "—",
+        "…",
+        "!!",
+        "(a)",
+        "#",
+        "$5",
+        "//",
+        "==",
+        "½",
+        "Ⅷ",
+    ),
+    *("the", "The", "tools", "WOOL", "हिन्दी", "العربية", "100%", "_x_"),
+)
+
+
+def odd_text(dice: random.Random) -> str:
+    parts = dice.choices(ODD, k=dice.randint(1, 12))
+    return "".join(part + dice.choice((" ", " ", "", "\n", "  ")) for part in parts)
+
+
+@pytest.mark.parametrize("path", vocabularies(), ids=lambda path: path.stem)
+def test_llama_cpp_splits_wherever_a_text_is_cut(path: Path) -> None:
+    """For the vocabularies whose expressions are relied on; DeepSeek's keep `== ==` together."""
+    dice = random.Random(path.stem)
+    with llamacpp.Model(path) as model:
+        for _ in range(300):
+            text = odd_text(dice)
+            starts, words = tokens.cut(text)
+            pieces = [*starts, *(f" {word}" for word in words)]
+            assert "".join(pieces) == text
+            ids = [one for piece in pieces for one in model.tokenize(piece, special=False)]
+            assert ids == model.tokenize(text, special=False), text
+
+
+def test_vocabularies_with_other_expressions_are_not_cut() -> None:
+    models = places.llama_cpp() / "models"
+    for name in ("deepseek-coder", "deepseek-llm", "llama-spm"):
+        with llamacpp.Model(models / f"ggml-vocab-{name}.gguf") as model:
+            assert model.split_by not in SPLIT
+    assert len(vocabularies()) >= 8
 
 
 def test_rows_of_known_words_ask_llama_cpp_nothing(base: Base) -> None:

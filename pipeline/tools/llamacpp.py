@@ -106,13 +106,18 @@ class Model:
         return bool(library().llama_vocab_is_control(self._vocab, token))
 
     @property
-    def splits_first(self) -> bool:
-        """True if texts are split by a regular expression, and bytes merged within a split.
+    def split_by(self) -> str:
+        """By which expressions texts are split before bytes are merged; '' where they are not.
 
-        That is LLAMA_VOCAB_TYPE_BPE (llama.h; llm_tokenizer_bpe in src/llama-vocab.cpp).
+        That is `tokenizer.ggml.pre` of a vocabulary of LLAMA_VOCAB_TYPE_BPE (llm_tokenizer_bpe in
+        src/llama-vocab.cpp).
         """
         llama = library()
-        return bool(llama.llama_vocab_type(self._vocab) == llama.LLAMA_VOCAB_TYPE_BPE)
+        if llama.llama_vocab_type(self._vocab) != llama.LLAMA_VOCAB_TYPE_BPE:
+            return ""
+        name = ctypes.create_string_buffer(64)
+        llama.llama_model_meta_val_str(self._model, b"tokenizer.ggml.pre", name, len(name))
+        return name.value.decode()
 
     @property
     def adds_bos(self) -> bool:

@@ -1,15 +1,15 @@
 """Token ids that the base's tokenizer and llama.cpp agree on.
 
 Both split a text at control tokens, then by a regular expression, and merge bytes within a split.
-No expression of a byte-level vocabulary takes a blank that follows a visible character into the
-split before it. So a text is cut there into pieces; each distinct piece is tokenized by both once,
+None of the expressions in SPLIT takes a blank that follows a visible character into the split
+before it. So a text is cut there into pieces; each distinct piece is tokenized by both once,
 many in one call, and its ids are remembered. Whether the cuts are splits is looked at, not
 believed: a row is tokenized as a whole by both, and must give what its pieces give, where a piece
 holds a character that no row looked at has held, and one row in so many anyway. DECISIONS.md has
 the argument.
 
-A vocabulary of another kind (SentencePiece, a tokenizer that does not split before it merges, added
-tokens that swallow blanks) has all rows tokenized as a whole, by both.
+A vocabulary of another kind (SentencePiece, other expressions, added tokens that swallow blanks)
+has all rows tokenized as a whole, by both.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ from pipeline.tools import llamacpp
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+SPLIT = {  # names of expressions (tokenizer.ggml.pre); a test tries the cuts on each vocabulary
+    *("smollm", "gpt-2", "llama-bpe", "qwen2", "qwen35", "command-r", "falcon", "mpt", "refact"),
+    "starcoder",
+}
 EVERY = 250  # rows; one of them is looked at as a whole
 FIRST = 16  # rows that are all looked at
 OFTEN = 1000  # of the first texts between control tokens: a system message is in every row
 TOGETHER = 500  # new pieces; llama.cpp takes 22 µs for a call and 1 µs for a word
 MOST = 200_000  # pieces remembered, about 60 MB; then it begins anew
-_HEAD = re.compile(r"[^ \n]*\n+(?=\S)")  # `user\n`: each question's first word is a piece alone
+_HEAD = re.compile(r"\S*\n(?=\S)")  # `user\n`: each question's first word is a piece alone
 _WORD = re.compile(r" ?\S+")
 _BLANKS = re.compile(r"\s ")  # a blank behind white space: a cut there would split a run
 _CUT = re.compile(r"(?<=\S)(?= )")
@@ -163,17 +167,9 @@ class Tokens:
 
     def _of_segment(self, segment: str) -> list[int]:
         """The ids of a control token, or of a text between two."""
-        found, pieces, rest = list[int](), self._pieces, segment
-        if head := _HEAD.match(segment):
-            found += pieces[head[0]]
-            rest = segment[head.end() :]
-        if _BLANKS.search(rest):
-            for piece in _CUT.split(rest):
-                found += pieces[piece]
-        elif rest:
-            first, *words = rest.split(" ")
-            found += pieces[first] if first else ()
-            found += chain.from_iterable(map(self._words.__getitem__, words))
+        starts, words = cut(segment)
+        found = list(chain.from_iterable(map(self._pieces.__getitem__, starts)))
+        found += chain.from_iterable(map(self._words.__getitem__, words))
         if len(self._often) < OFTEN:
             self._often[segment] = found
         return found
@@ -210,13 +206,27 @@ class Tokens:
         return ids
 
     def _splits_first(self) -> bool:
-        """True if this is a byte-level vocabulary whose added tokens stand for themselves."""
+        """True if the expressions are known, and added tokens stand for themselves."""
         added = self.tokenizer.get_added_tokens_decoder().values()
         return (
-            self.served.splits_first
+            self.served.split_by in SPLIT
             and self.tokenizer.pre_tokenizer is not None
             and not any(t.lstrip or t.rstrip or t.single_word or " " in t.content for t in added)
         )
+
+
+def cut(segment: str) -> tuple[list[str], list[str]]:
+    """The pieces of a text without control tokens, in their order.
+
+    Returns: pieces as they are; then those that stand behind a blank, without it.
+    """
+    starts, rest = list[str](), segment
+    if head := _HEAD.match(segment):
+        starts, rest = [head[0]], segment[head.end() :]
+    if _BLANKS.search(rest):
+        return starts + _CUT.split(rest), []
+    first, *words = rest.split(" ")
+    return starts + ([first] if first else []), words
 
 
 class _Pieces(dict[str, list[int]]):
