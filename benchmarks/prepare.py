@@ -1,7 +1,7 @@
 """Rows per second of `intake` and `prepare`, beside `datasets` + `apply_chat_template`.
 
     .venv/bin/python benchmarks/prepare.py                    # 10,000 short conversations
-    .venv/bin/python benchmarks/prepare.py --rows 100000 --order ours
+    .venv/bin/python benchmarks/prepare.py --rows 1000000 --words 145 --order ours      # 1 GB
 
 The reference reads the file, renders and tokenizes each conversation once, and writes nothing; it
 checks nothing either. Ours is both stages: they read the file, check every row, sort the rows,
@@ -31,6 +31,7 @@ def main() -> None:
     """Make the rows, let each side run, print a line for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--words", type=int, default=25, help="of an answer")
     parser.add_argument("--order", default="ours,plain,plain,ours")
     parser.add_argument("--side", choices=("ours", "plain"), help="run one in this process")
     parser.add_argument("--folder", type=Path)
@@ -41,8 +42,9 @@ def main() -> None:
     from pipeline.tools.children import QUIET
 
     folder = Path(tempfile.mkdtemp(prefix="benchmark-"))
+    made = rows(arguments.rows, arguments.words)
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps({"messages": row}) + "\n" for row in rows(arguments.rows))
+        file.writelines(json.dumps({"messages": row}) + "\n" for row in made)
     size = (folder / "rows.jsonl").stat().st_size / 1e6
     print(f"{arguments.rows} rows, {size:.1f} MB, load {os.getloadavg()[0]:.1f}")
     for side in arguments.order.split(","):
@@ -55,15 +57,15 @@ def main() -> None:
         print(f"{side:<6} {pace:8.0f} rows/s  {seconds:7.2f} s  {' + '.join(memory)}", flush=True)
 
 
-def rows(count: int) -> Iterator[list[dict[str, str]]]:
-    """Short conversations of the shipped data's words: a question of 12, an answer of 25."""
+def rows(count: int, length: int = 25) -> Iterator[list[dict[str, str]]]:
+    """Conversations of the shipped data's words: a question of 12, an answer of `length`."""
     text = (PROJECT / "data/brand-voice.jsonl").read_text(encoding="utf-8")
     talks = [json.loads(line)["messages"] for line in text.splitlines()]
     words = [word for talk in talks for turn in talk for word in turn["content"].split()]
     dice = random.Random(0)
     for number in range(count):
         asked = f"{number} {' '.join(dice.choices(words, k=12))}?"
-        answer = " ".join(dice.choices(words, k=25))
+        answer = " ".join(dice.choices(words, k=length))
         yield [{"role": "user", "content": asked}, {"role": "assistant", "content": answer}]
 
 
