@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
@@ -154,14 +154,14 @@ def _normal(row: Row, digest: str) -> str:
 def _copy(beside: Path, out: Path, places: list[_Place]) -> None:
     """The lines in the order of `places`, into the two files."""
     with (
-        beside.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as lines,
+        beside.open("rb", buffering=0) as file,  # mapped into memory, all of it would count as ours
         (out / "conversations.jsonl").open("wb", buffering=BLOCK) as rows,
         (out / "origins.jsonl").open("wb", buffering=BLOCK) as origins,
     ):
         for place in places:
-            rows.write(lines[place.start : place.middle])
-            origins.write(lines[place.middle : place.end])
+            both = os.pread(file.fileno(), place.end - place.start, place.start)
+            rows.write(both[: place.middle - place.start])
+            origins.write(both[place.middle - place.start :])
 
 
 def _digest(rows: Iterator[bytes]) -> str:
