@@ -83,9 +83,10 @@ class Conversations(Artifact):
         return found
 
 
+_LINE = b'{"line": '
 ROW = 16  # hex digits by which origins.jsonl knows a row
 
 
 def line_of(origin: bytes) -> int:
-    """The line number that a line of origins.jsonl tells."""
-    return int(json.loads(origin)["line"])
+    """The line number that a line of origins.jsonl tells: it begins so."""
+    return int(origin[len(_LINE) : origin.index(b",")])

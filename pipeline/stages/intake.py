@@ -12,9 +12,8 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
@@ -50,10 +49,13 @@ def run(out: Path, settings: Intake, source: Source, *, where: Where) -> Convers
     with beside.open("wb") as file:
         places = []
         for row in read(source.path, source.given):
-            if seen.add(row):
-                places.append(_write(file, row))
-                if len(places) % 1000 == 0:
-                    where.report(Progress(min(file.tell(), size), size))
+            if not row.learns:
+                seen.unasked.append(row.line)
+                continue
+            places.append(_write(file, row))
+            seen.add(row, "" if row.context else places[-1].digest.hex())
+            if len(places) % 1000 == 0:
+                where.report(Progress(min(file.tell(), size), size))
     if digest_of_file(source.path) != source.digest:
         raise BadInput(f"{source.given} changed while it was read", "Run the same command again.")
     places.sort(key=lambda place: place.digest)
@@ -77,15 +79,17 @@ class Seen:
         self._count: Counter[str] = Counter()
         self._systems: set[str] = set()
         self._system = ""
-        self._unasked: list[int] = []
+        self.unasked: list[int] = []
+        """Lines of rows that are left out."""
 
-    def add(self, row: Row) -> bool:
-        """Count a row; False where it is left out."""
-        if not row.learns:
-            self._unasked.append(row.line)
-            return False
+    def add(self, row: Row, digest: str) -> None:
+        """Count a row that learns.
+
+        Args:
+            digest: of its messages, '' where it is not known.
+        """
         messages = row.messages
-        self.crowds.add(messages)
+        self.crowds.add(messages, digest)
         self._count["answers"] += sum(turn["role"] == "assistant" for turn in messages)
         self._count["characters"] += sum(len(turn["content"]) for turn in messages)
         self._count["context"] += len(row.context)
@@ -95,7 +99,6 @@ class Seen:
             self._systems.add(digest_of(self._system)[:ROW])
         else:
             self._count["without_system"] += 1
-        return True
 
     def statistics(self) -> Statistics:
         """Of all rows so far."""
@@ -105,13 +108,12 @@ class Seen:
             rows=self.crowds.rows,
             systems=len(self._systems),
             shared_system=self._system if one else "",
-            unasked=tuple(self._unasked),
+            unasked=tuple(self.unasked),
             **{name: self._count[name] for name in names},
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a row's two lines lie among those that were written as they came."""
 
     digest: bytes

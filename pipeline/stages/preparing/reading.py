@@ -39,6 +39,7 @@ class Row:
     """Control tokens that its texts spell."""
 
 
+_DECODE = json.JSONDecoder().decode  # json.loads looks for the encoding of bytes first
 Batch = list[Row]
 Waiting = tuple[Batch, Future[list[Texts]]]
 
@@ -83,7 +84,7 @@ def rendered(base: Base, every: Iterator[Batch]) -> Iterator[tuple[Batch, list[T
 
 
 def _row(base: Base, raw: bytes, line: int, system: str) -> Row:
-    value = json.loads(raw)
+    value = _DECODE(raw.decode())
     messages: Conversation = value["messages"]
     context = value.get("context", ())
     changed = base.nfc and not all(

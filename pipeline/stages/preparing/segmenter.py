@@ -21,7 +21,7 @@ from pipeline.stages.preparing.tokens import Tokens
 from pipeline.tools.jinja import Texts
 
 UNTRAINED = -100  # the label that torch's cross entropy leaves out
-_UNTRAINED = str(UNTRAINED)
+_UNTRAINED = f"{UNTRAINED},"
 
 
 @dataclass
@@ -39,11 +39,16 @@ class Sequence:
 
     def json(self) -> str:
         """{"ids", "labels"} as canonical JSON; a label is the id, or UNTRAINED."""
-        ids, labels, done = [str(one) for one in self.ids], list[str](), 0
+        labels, done = "", 0
         for start, end in self.answers:
-            labels += [_UNTRAINED] * (start - done) + ids[start:end]
+            labels += _UNTRAINED * (start - done) + _numbers(self.ids[start:end]) + ","
             done = end
-        return f'{{"ids":[{",".join(ids)}],"labels":[{",".join(labels)}]}}'
+        return f'{{"ids":[{_numbers(self.ids)}],"labels":[{labels[:-1]}]}}'
+
+
+def _numbers(values: list[int]) -> str:
+    """`1,2,3`: a list's own text is made faster than it is joined."""
+    return str(values)[1:-1].replace(" ", "")
 
 
 def beginnings(answers: list[int]) -> list[tuple[int, bool]]:

@@ -28,12 +28,16 @@ class Crowds:
         self._questions: dict[int, int] = {}  # by the beginning of a digest: a row takes 100 bytes
         self._conversations: dict[int, int] = {}
 
-    def add(self, messages: Conversation) -> None:
-        """Count a row."""
+    def add(self, messages: Conversation, digest: str = "") -> None:
+        """Count a row.
+
+        Args:
+            digest: of the messages, where it is known.
+        """
         self.rows += 1
         for counts, key in (
             (self._questions, question(messages)),
-            (self._conversations, conversation(messages)),
+            (self._conversations, digest[:ROW] or conversation(messages)),
         ):
             number = int(key, 16)
             counts[number] = counts.get(number, 0) + 1
