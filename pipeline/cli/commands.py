@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,8 @@ def plan(
     chosen = device_.choose(device)
     with view() as shown:
         check(asked, lambda progress: shown.report("base", progress))
-        engine = ChildProcess(watcher=watcher(shown))
+        quiet = changed(watcher(shown), ready=lambda stage: None)  # the plan says it
+        engine = ChildProcess(watcher=quiet)
         made = planning.plan(asked, source, engine, chosen.memory)
     return plan_text(made), made.model_dump(mode="json")
 
