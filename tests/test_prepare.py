@@ -248,7 +248,9 @@ def test_rows_without_marks_are_prepared_as_they_always_were(
     source = taken_in(tmp_path / "rows.jsonl")
     assert source.digest == "b676a64fc4a7c2bec1abcb976bbdc55a813cfdf5326af9fbaf7208712f0c0c6c"
     assert data.digest == "c997f9dfcf1cb437952fc4433a3d9621af83cc01ba9cc20d5b1189a87f09488f"
-    shipped = taken_in(Path(__file__).parent.parent / "data/brand-voice.jsonl")
+    (tmp_path / "shipped").mkdir()
+    path = Path(__file__).parent.parent / "data/brand-voice.jsonl"
+    shipped = taken_in(path, tmp_path / "shipped")
     assert shipped.digest == "ddf67092106ee3d8ae2b9c17fb4433310631c86c5dccd234376e306d7e18c8cd"
 
 
