@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tiny import tiny_base_directory
 
 from pipeline.common import places
 from pipeline.made.artifacts import Base
+from pipeline.tools.fake_ollama import FakeOllama
+from pipeline.tools.ollama import Ollama
 
 # hypothesis would write a folder into the checkout
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{tempfile.gettempdir()}/hypothesis-{os.getuid()}"
@@ -31,6 +34,20 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
     monkeypatch.delenv("MAKELEVEL", raising=False)  # errors would tell of make's way to say flags
     return places.home()
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Iterator[FakeOllama]:
+    """An Ollama of a tenth of a second, with the faults that a test gives it."""
+    with FakeOllama(tmp_path / "models") as server:
+        yield server
+
+
+@pytest.fixture
+def ollama(fake: FakeOllama) -> Iterator[Ollama]:
+    """The client that speaks to it."""
+    with Ollama(fake.address) as door:
+        yield door
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,18 +27,6 @@ from pipeline.tools.ollama import Ollama
 STEPS = 11  # of a release: more than there are, which a test sees
 MOVED = 6  # from this step on NAME has moved
 ALL = ["tiny:latest", "tiny:v1", "tiny:v2", "tiny:v3"]
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeOllama]:
-    with FakeOllama(tmp_path / "models") as server:
-        yield server
-
-
-@pytest.fixture
-def ollama(fake: FakeOllama) -> Iterator[Ollama]:
-    with Ollama(fake.address) as door:
-        yield door
 
 
 @pytest.fixture

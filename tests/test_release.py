@@ -70,18 +70,6 @@ def proven(made: Specialist, ollama: Ollama) -> Proof:
 
 
 @pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeOllama]:
-    with FakeOllama(tmp_path / "models") as server:
-        yield server
-
-
-@pytest.fixture
-def ollama(fake: FakeOllama) -> Iterator[Ollama]:
-    with Ollama(fake.address) as door:
-        yield door
-
-
-@pytest.fixture
 def made(tmp_path: Path) -> Specialist:
     return specialist(tmp_path / "one")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,18 +27,6 @@ from pipeline.tools.ollama import Ollama
 
 GOLDEN = Path(__file__).parent / "golden/before-versions"
 STEPS = 9  # of taking over: more than there are, which a test sees
-
-
-@pytest.fixture
-def fake(tmp_path: Path) -> Iterator[FakeOllama]:
-    with FakeOllama(tmp_path / "models") as server:
-        yield server
-
-
-@pytest.fixture
-def ollama(fake: FakeOllama) -> Iterator[Ollama]:
-    with Ollama(fake.address) as door:
-        yield door
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,17 +23,10 @@ from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.ollama import Ollama
 
 
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOllama]:
-    with FakeOllama(tmp_path / "models") as server:
-        monkeypatch.setenv("OLLAMA_HOST", server.address.netloc)
-        yield server
-
-
-@pytest.fixture
-def ollama(fake: FakeOllama) -> Iterator[Ollama]:
-    with Ollama(fake.address) as door:
-        yield door
+@pytest.fixture(autouse=True)
+def at_its_address(fake: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands find it as they find a real one."""
+    monkeypatch.setenv("OLLAMA_HOST", fake.address.netloc)
 
 
 def in_store(made: Specialist) -> Specialist:
