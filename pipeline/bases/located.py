@@ -18,6 +18,28 @@ Report = Callable[[Progress], object]
 FormatName = Literal["huggingface", "gguf"]
 
 
+class Installed(BaseModel):
+    """What a model in the local Ollama has beside its weights: shown, and not taken over."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tag: str
+    """Its name in Ollama, `llama3.2:3b`."""
+    manifest: str
+    """Digest of what the tag held."""
+    template: str = ""
+    """In Go's template language; '' where it renders by its GGUF's Jinja."""
+    system: str = ""
+    parameters: dict[str, str | int | float | bool | list[str]] = {}
+    messages: int = 0
+    """Example turns that it begins conversations with."""
+    renderer: str = ""
+    """Ollama's own code that renders its prompts; '' for none."""
+    parser: str = ""
+    projectors: dict[str, Path] = {}
+    """Layers that see or hear, by digest (sha256:…)."""
+
+
 class Located(BaseModel):
     """What FROM means. Nothing is read of it yet but bytes."""
 
@@ -37,7 +59,8 @@ class Located(BaseModel):
     """sha256 of each file that decides what the base is, by name."""
     license: str = ""
     """What the origin says of it; '' where only the files do."""
-
+    installed: Installed | None = None
+    """Of a base in the local Ollama."""
     published: str = ""
     """A name that it has wherever it lies; '' where only a folder or a tag gives one."""
 
