@@ -8,7 +8,7 @@ from textwrap import shorten
 from typing import Any
 
 from pipeline.bases.chat_template import render, trained_messages
-from pipeline.bases.reference import Report, resolve
+from pipeline.bases.reference import Report, original, resolve
 from pipeline.common.errors import BadInput
 from pipeline.intake.markers import marker
 from pipeline.intake.source import Source
@@ -62,7 +62,14 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=rows)
     engine.check(lambda: check_parameters(spec, rows, base, data))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
-    packed = engine.do(pack.STAGE, chosen.pack, base=base, adapter=adapter, data=data)
+    packed = engine.do(
+        pack.STAGE,
+        chosen.pack,
+        base=base,
+        adapter=adapter,
+        data=data,
+        original=original(reference),
+    )
     insist(base, data, adapter, packed)
     return Specialist(
         name=spec.name,

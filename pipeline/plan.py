@@ -134,7 +134,7 @@ def _difference(
     for _, record in store.records(stage):
         # a digest of the whole input, as keys held before there were purposes, is the same input
         inputs_then = {
-            name: now[f"input {name}"] if digest in known.get(name, ()) else digest
+            name: now.get(f"input {name}", "") if digest in known.get(name, ()) else digest
             for name, digest in record.inputs.items()
         }
         then = _flat(record.key, inputs_then)
@@ -155,7 +155,11 @@ def _known(stage: Stage[Any], inputs: Mapping[str, Any]) -> dict[str, set[str]]:
     """Of each input the digests that a record may have of it: for the purpose, and of the whole."""
     whole = replace(stage, reads={})
     return {
-        name: {one.named({name: value})[name] for one in (_only(stage, name), _only(whole, name))}
+        name: {
+            digest
+            for one in (_only(stage, name), _only(whole, name))
+            for digest in one.named({name: value}).values()
+        }
         for name, value in inputs.items()
     }
 

@@ -19,7 +19,9 @@ from families import family_directory
 
 from pipeline.bases import checkpoint, families, known_keys
 from pipeline.bases.families.family import Family
+from pipeline.bases.gguf_keys import Keys
 from pipeline.stages.fetching import outlines
+from pipeline.tools.gguf_layout import layout
 from pipeline.tools.outline import Tensor
 
 GOLDEN = Path(__file__).parent / "golden/families"
@@ -74,13 +76,7 @@ def decided(family: Family, config: Mapping[str, Any], tensors: Mapping[str, str
         "more keys": sorted(family.more_keys),
         "keys that go on": list(kept),
         "keys left out": left,
-        "gguf": known
-        and {
-            "architecture": known.architecture,
-            "whole": dict(known.whole),
-            "in_block": dict(known.in_block),
-            "rotated": dict(known.rotated),
-        },
+        "gguf": known and {"architecture": known.architecture, "silent": dict(known.silent)},
     }
 
 
@@ -102,12 +98,7 @@ def _line(tensor: Tensor) -> str:
 
 def _config_from_gguf(family: Family, vocab: Path) -> dict[str, Any] | None:
     """config.json as the family reads it from the converter's keys."""
-    import gguf
-
-    if (known := family.gguf) is None:
-        return None
-    reader: Any = gguf.GGUFReader(vocab)
-    return known.config(lambda key: reader.get_field(f"{known.architecture}.{key}").contents())
+    return family.gguf and family.gguf.config(Keys(vocab, layout(vocab)))
 
 
 if __name__ == "__main__":

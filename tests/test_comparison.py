@@ -256,16 +256,18 @@ def test_what_each_text_is_compared_on_does_not_depend_on_the_others(tiny_base, 
     """In one sequence with a mask, a token's logits are those of its own text alone."""
     import torch
 
-    from pipeline.stages.packing.comparison import _brought, _empty, _logits, _waiting
+    from pipeline.stages.packing.brought import brought, waiting
+    from pipeline.stages.packing.comparison import _logits
+    from pipeline.stages.packing.hollow import empty
 
     texts = [sequence([1, 40, 41], [50, 5]), sequence([1, 40, 42, 43], [51, 5])]
     joined = Tree()
     for text in texts:
         joined.add(*text)
-    model = _empty(tiny_base.path).eval()
+    model = empty(tiny_base.path).eval()
     with opened(tiny_base.weights) as weights:
         read = partial(Merged(weights, {}).whole, merge_dtype="F32")
-        with _brought(_waiting(model), read):
+        with brought(waiting(model), read):
             together = _logits(model, joined)
             alone = []
             for ids, _ in texts:

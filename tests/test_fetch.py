@@ -21,7 +21,7 @@ from tiny import tiny_base_directory
 
 from pipeline.bases import own_template
 from pipeline.bases.chat_template import render
-from pipeline.bases.families import llama
+from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.reference import resolve
 from pipeline.common import places
 from pipeline.common.errors import BadInput, ToolFailed
@@ -34,7 +34,6 @@ from pipeline.stages.fetching import (
     bf16,
     from_huggingface,
     gguf_tokenizer,
-    gguf_weights,
     outlines,
     outlining,
     vocabulary,
@@ -42,8 +41,8 @@ from pipeline.stages.fetching import (
 from pipeline.stages.fetching.frozen import FOLD, TALKS, freeze
 from pipeline.stages.settings import Fetch, Tune
 from pipeline.tools import converter, llamacpp, outline
+from pipeline.tools.gguf_layout import layout
 from pipeline.tools.jinja import render_text
-from pipeline.tools.outline import Outline, Tensor
 
 CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}"
@@ -54,6 +53,11 @@ CHATML = (
 PROJECT = Path(__file__).parent.parent
 
 foreign = pytest.mark.filterwarnings("default")  # transformers imports what warns
+
+
+def keys(path: Path) -> Keys:
+    """Of a GGUF file."""
+    return Keys(path, layout(path))
 
 
 def real_template(name: str) -> str:
@@ -455,64 +459,7 @@ def test_a_vocabulary_that_cannot_be_rebuilt_is_refused_by_name(tmp_path):
     writer.write_kv_data_to_file()
     writer.close()
     with pytest.raises(BadInput, match="falcon"):
-        gguf_tokenizer.write_tokenizer(gguf.GGUFReader(tmp_path / "vocab.gguf"), tmp_path)
-
-
-# the way back
-
-
-def write_gguf(path: Path, *, theta: float = 1e4) -> Path:
-    import gguf
-
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_name(path.stem)
-    writer.add_rope_freq_base(theta)
-    writer.add_tensor("blk.0.a", np.ones((8, 32), np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
-
-
-def outlined(name: str = "blk.0.a", rows: int = 8) -> Outline:
-    tensor = Tensor(name=name, shape=(rows, 32), kind="F32", source="a")
-    return Outline(tensors=(tensor,), unknown="")
-
-
-def test_another_name_is_no_difference(tmp_path):
-    one, other = write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other")
-    agree.check_gguf(one, other, outlined())
-
-
-@pytest.mark.parametrize(
-    ("theta", "change", "named"),
-    [
-        (5e5, {}, "key llama.rope.freq_base"),
-        (1e4, {"rows": 16}, "tensor blk.0.a"),
-        (1e4, {"name": "blk.0.b"}, "tensor blk.0.a"),
-    ],
-)
-def test_another_key_shape_or_tensor_is_named(tmp_path, theta, change, named):
-    one, other = write_gguf(tmp_path / "one"), write_gguf(tmp_path / "other", theta=theta)
-    with pytest.raises(ToolFailed, match=named):
-        agree.check_gguf(one, other, outlined(**change))
-
-
-def test_rows_of_q_and_k_get_back_their_order():
-    weight = np.arange(24 * 4, dtype=np.float32).reshape(24, 4)
-    heads = 3
-    converted = weight.reshape(heads, 2, 4, 4).swapaxes(1, 2).reshape(weight.shape)
-    assert (gguf_weights.unpermuted(converted, heads) == weight).all()
-    assert (converted != weight).any()
-
-
-def test_a_tensor_that_a_plain_llama_lacks_is_refused():
-    assert gguf_weights.hugging_face_name("blk.12.ffn_up.weight", llama.FAMILY) == (
-        "model.layers.12.mlp.up_proj.weight"
-    )
-    with pytest.raises(BadInput, match=r"rope_freqs\.weight"):
-        gguf_weights.hugging_face_name("rope_freqs.weight", llama.FAMILY)
+        gguf_tokenizer.write_tokenizer(keys(tmp_path / "vocab.gguf"), tmp_path)
 
 
 def test_divergence_is_that_of_the_two_distributions():
@@ -556,13 +503,12 @@ FAMILIES = {
 
 def family_directory(family: str, folder: Path) -> Path:
     """A random model of a family with a real vocabulary and a real template."""
-    import gguf
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     vocab, template, _ = FAMILIES[family]
     folder.mkdir()
-    reader: Any = gguf.GGUFReader(places.llama_cpp() / "models" / f"ggml-vocab-{vocab}.gguf")
+    reader = keys(places.llama_cpp() / "models" / f"ggml-vocab-{vocab}.gguf")
     gguf_tokenizer.write_tokenizer(reader, folder)
     (folder / "chat_template.jinja").write_text(real_template(template))
     rope = {"rope_scaling": ROPE | {"original_max_position_embeddings": 8192}}
@@ -602,7 +548,7 @@ def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
     )
     gguf = tmp_path / "model.gguf"
     converter.convert(base.path, gguf, name=base.name)
-    assert agree.check_logits(base.path, gguf, 2) < 0.001
+    assert agree.check_logits(base.path, gguf, keys(gguf), 2) < 0.001
 
 
 @pytest.fixture(scope="module")
@@ -618,13 +564,13 @@ def tiny_gguf(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path
 def test_weights_that_are_not_those_of_the_gguf_are_refused(tiny_base, tiny_gguf, tmp_path):
     from safetensors.torch import load_file, save_file
 
-    assert agree.check_logits(tiny_base.path, tiny_gguf, 2) < 0.001
+    assert agree.check_logits(tiny_base.path, tiny_gguf, keys(tiny_gguf), 2) < 0.001
     folder = Path(shutil.copytree(tiny_base.path, tmp_path / "other"))
     weights = load_file(folder / "model.safetensors")
     weights["model.layers.0.self_attn.q_proj.weight"] *= 3
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ToolFailed, match="logits of text 1"):
-        agree.check_logits(folder, tiny_gguf, 2)
+        agree.check_logits(folder, tiny_gguf, keys(tiny_gguf), 2)
 
 
 @pytest.mark.smoke
@@ -635,7 +581,10 @@ def test_linear_position_scaling_goes_through(tiny_base, tmp_path):
     config["rope_scaling"] = {"rope_type": "linear", "factor": 4.0}
     (folder / "config.json").write_text(json.dumps(config))
     converter.convert(folder, tmp_path / "scaled.gguf")
-    assert agree.check_logits(folder, tmp_path / "scaled.gguf", 2) < 0.001
+    assert (
+        agree.check_logits(folder, tmp_path / "scaled.gguf", keys(tmp_path / "scaled.gguf"), 2)
+        < 0.001
+    )
 
 
 @pytest.mark.smoke
@@ -652,10 +601,12 @@ def test_an_outline_has_the_keys_and_tensors_that_the_converter_writes(tiny_base
     import gguf
 
     written = gguf.GGUFReader(tiny_gguf)
-    assert agree._keys(gguf.GGUFReader(tiny_base.vocab)) == agree._keys(written)
+    ours, theirs = layout(tiny_base.vocab).keys, layout(tiny_gguf).keys
+    assert {**ours, "general.file_type": b""} == {**theirs, "general.file_type": b""}
     tensors = outline.read(tiny_base.outline).tensors
     assert [t.name for t in tensors] == [t.name for t in written.tensors]
-    assert {t.name: [*reversed(t.shape)] for t in tensors} == agree._shapes(written)
+    shapes = {t.name: (*map(int, reversed(t.shape)),) for t in written.tensors}
+    assert {t.name: t.shape for t in tensors} == shapes
 
 
 RENDERED = [

@@ -42,7 +42,7 @@ def packed(base: Base, adapter: Path, out: Path, *types: str, **more: Any) -> li
     targets = {
         file: target(known, base.vocab, name, out) for file, name in zip(files, types, strict=True)
     }
-    stream.write(base.weights, adapter, known, targets, threads=2, **more)
+    stream.write(opened(base.weights), adapter, in_order(known), targets, threads=2, **more)
     return files
 
 

@@ -1,9 +1,9 @@
 """What the front of a GGUF says of a model: its hyperparameters, and its tensors' shapes.
 
-    key = Keys(path, layout(path))
-    key("embedding_length")                      # of the key llama.embedding_length
-    key("rope.scaling.type", "none")             # the second where the first is absent
-    key.shape("token_embd.weight")               # (rows, columns); None where it is absent
+key = Keys(path, layout(path))
+key("embedding_length")                      # of the key llama.embedding_length
+key("rope.scaling.type", "none")             # the second where the first is absent
+key.shape("token_embd.weight")               # (rows, columns); None where it is absent
 """
 
 from __future__ import annotations
@@ -50,10 +50,15 @@ class Keys:
             raise BadInput(f"{self.path} lacks the key {name}", "Get the file again.")
         return otherwise
 
+    def names(self) -> list[str]:
+        """All hyperparameters, without the architecture in front."""
+        front = f"{self.architecture}."
+        return [name.removeprefix(front) for name in self._found.keys if name.startswith(front)]
+
     def shape(self, tensor: str) -> tuple[int, ...] | None:
         """Rows, columns of a tensor; None where there is none of this name."""
         place = self._found.tensors.get(tensor)
-        return place and (*reversed(place.shape),)
+        return (*reversed(place.shape),) if place else None
 
     def numbers(self, tensor: str) -> list[float] | None:
         """The numbers of a small tensor in F32, such as rope_freqs.weight; None if absent.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import BaseModel, ConfigDict
+
 from pipeline.bases.formats import FORMATS
 from pipeline.bases.located import Facts, Located, Report, digests
 from pipeline.bases.origins import ORIGINS
-from pipeline.common.errors import BadInput
+from pipeline.common.errors import BadInput, Missing
 
-__all__ = ["Reference", "Report", "refuse_if_changed", "resolve"]
+__all__ = ["Original", "Reference", "Report", "original", "refuse_if_changed", "resolve"]
 
 
 class Reference(Located, Facts):
@@ -34,14 +36,59 @@ def resolve(text: str, beside: Path, report: Report = lambda progress: None) -> 
     return Reference(**located.model_dump(), **facts.model_dump())
 
 
+class Original(BaseModel):
+    """The GGUF that a base was read from: what training does not touch is packed from it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str = ""
+    """Of the base; '' where a base is no GGUF, so that it is no part of any key."""
+    path: Path = Path()
+    files: dict[str, str] = {}
+    again: str = ""
+    """How to get it again, where it may go."""
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file, or all files that it is split into."""
+        return [self.path.parent / name for name in FORMATS["gguf"].files(self.path)]
+
+    def check(self) -> None:
+        """See that it is there, and as it was found.
+
+        Raises:
+            Missing: it has gone.
+            BadInput: it changed.
+        """
+        if not self.path.is_file():
+            raise Missing(f"the base's GGUF has gone: {self.path}", self.again)
+        _refuse(self.path, "gguf", self.files)
+
+
+def original(reference: Reference) -> Original:
+    """What packing takes of a base beside what `fetch` made of it."""
+    if reference.format != "gguf":
+        return Original()
+    tag = reference.installed.tag if reference.installed else ""
+    return Original(
+        digest=reference.digest,
+        path=reference.path,
+        files=reference.files,
+        again=f"Get it again (ollama pull {tag}), then run the same command."
+        if tag
+        else "Put it there again, then run the same command.",
+    )
+
+
 def refuse_if_changed(reference: Reference) -> None:
     """See that a base's files are still those that were found.
 
     Raises:
         BadInput: one is not.
     """
-    names = FORMATS[reference.format].files(reference.path)
-    if digests(reference.path, names) != reference.files:
-        raise BadInput(
-            f"{reference.path} changed while it was read", "Run again when it is at rest."
-        )
+    _refuse(reference.path, reference.format, reference.files)
+
+
+def _refuse(path: Path, form: str, files: dict[str, str]) -> None:
+    if digests(path, FORMATS[form].files(path)) != files:
+        raise BadInput(f"{path} changed while it was read", "Run again when it is at rest.")

@@ -99,12 +99,13 @@ class Stage(Generic[A]):
         }
 
     def named(self, inputs: Mapping[str, BaseModel]) -> dict[str, str]:
-        """Digests of the inputs by name, each for this stage's purpose.
+        """Digests of the inputs by name, each for this stage's purpose; without those of none.
 
         Raises:
             KeyError: one is missing.
         """
-        return {name: _digest(inputs[name], self.reads.get(name, "")) for name in self.inputs}
+        found = {name: _digest(inputs[name], self.reads.get(name, "")) for name in self.inputs}
+        return {name: digest for name, digest in found.items() if digest}
 
     def key(self, settings: BaseModel, inputs: Mapping[str, BaseModel]) -> str:
         """16 hex digits that name the finished directory."""
@@ -124,7 +125,8 @@ class Stage(Generic[A]):
 def _digest(value: BaseModel, purpose: str = "") -> str:
     if isinstance(value, Artifact):
         return value.digest_for(purpose)
-    return getattr(value, "digest", None) or digest_of(value.model_dump(mode="json"))
+    digest: str | None = getattr(value, "digest", None)
+    return digest_of(value.model_dump(mode="json")) if digest is None else digest
 
 
 class NotMade(Exception):

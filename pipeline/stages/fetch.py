@@ -22,12 +22,14 @@ from pipeline.tools import llamacpp
 
 STAGE = Stage(
     "fetch",
-    version=3,
+    version=4,
     settings=Fetch,
     inputs={"base": Reference},
     makes=Base,
     expected=like_before(45),
-    takes_over=(2,),  # its files held the name of the folder that the base lay in
+    # 2: its files held the name of the folder that the base lay in; 3: a GGUF's keys were the
+    # converter's; packing takes what it needs of the base's own from the GGUF itself
+    takes_over=(3, 2),
     pinned=(llamacpp.REVISION,),
 )
 FORMATS = {"huggingface": from_huggingface, "gguf": from_gguf}

@@ -7,30 +7,35 @@ weights must compute what base + adapter compute.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline.bases.reference import Original
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.progress import Progress
 from pipeline.common.values import whole
 from pipeline.made.artifacts import Adapter, Base, Dataset, Packed
 from pipeline.made.stage import Stage, Where, like_before
-from pipeline.stages.packing import arithmetic, comparison, kernels, long_road, stream, tree
+from pipeline.stages.packing import arithmetic, comparison, kernels, long_road, losses, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import Target, merge_dtype, target
-from pipeline.stages.packing.weights import opened
+from pipeline.stages.packing.over_gguf import TEMPLATE, OverGguf, over_gguf
+from pipeline.stages.packing.target import Target, in_order, merge_dtype, target
+from pipeline.stages.packing.text_file import opened_by_llama, text_file
+from pipeline.stages.packing.weights import Weights, opened
 from pipeline.stages.settings import Pack
 from pipeline.tools import llamacpp, outline
+from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_values import text
 
 STAGE = Stage(
     "pack",
     version=3,
     settings=Pack,
-    inputs={"base": Base, "adapter": Adapter, "data": Dataset},
+    inputs={"base": Base, "adapter": Adapter, "data": Dataset, "original": Original},
     makes=Packed,
     expected=like_before(40),
     pinned=(llamacpp.REVISION,),
@@ -40,12 +45,21 @@ STREAMED = 0.5  # share of the stage that the stream takes, about; the rest is t
 
 
 def run(
-    out: Path, settings: Pack, base: Base, adapter: Adapter, data: Dataset, *, where: Where
+    out: Path,
+    settings: Pack,
+    base: Base,
+    adapter: Adapter,
+    data: Dataset,
+    original: Original,
+    *,
+    where: Where,
 ) -> Packed:
     """Merge, quantize, compare.
 
     Raises:
-        BadInput: a quantization that llama.cpp does not know, an adapter that cannot be merged.
+        BadInput: a quantization that llama.cpp does not know, an adapter that cannot be merged, a
+            base's own type that would undo the training.
+        Missing: the base's GGUF has gone.
         ToolFailed: a weight that is no number, a merge without effect, or with another effect.
     """
     types = settings.types
@@ -55,9 +69,12 @@ def run(
     known = outline.read(base.outline)
     scratch = out / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
-    with opened(base.weights) as weights, opened_adapter(adapter.path, weights):
-        pass  # an adapter that cannot be merged faithfully is refused, whichever road is taken
-    if known.unknown:
+    with opened(base.weights) as weights, opened_adapter(adapter.path, weights) as loras:
+        touched = set(loras)  # an adapter that cannot be merged is refused, whichever road is taken
+    if original.digest:
+        over = over_gguf(original, base, known)
+        merged = _over_gguf(files, over, touched, base, adapter, scratch, where)
+    elif known.unknown:
         where.say(f"{base.architecture} is packed the long way: {known.unknown}")
         merged = _long_road(files, base, adapter, scratch, where)
     else:
@@ -67,9 +84,12 @@ def run(
         agreement = _compare(base, adapter, data, weights_of, where)
         where.say(f"merged and unmerged agree: {agreement}")
         loss = agreement.loss  # of base + adapter: the same for all
-    shutil.rmtree(scratch)
+    if original.digest:
+        original.check()  # what was copied is what was checked
+        _check_gain(files, over, touched, base, data, loss, scratch, where)
     for file in files.values():
-        _check_file(file, base)
+        _check_file(file, base, scratch)
+    shutil.rmtree(scratch)
     where.report(Progress(1, 1))
     size = files[types[0]].stat().st_size
     return Packed.at(out, quantization=types[0], size=size, loss=loss)
@@ -103,9 +123,39 @@ def _stream(
     def report(progress: Progress) -> None:
         where.report(Progress(STREAMED * progress.done, progress.total, progress.note))
 
-    stream.write(base.weights, adapter.path, known, targets, threads=where.threads, report=report)
+    stream.write(
+        opened(base.weights),
+        adapter.path,
+        in_order(known),
+        targets,
+        threads=where.threads,
+        report=report,
+    )
     kinds = dict.fromkeys(chosen.merge_dtype for chosen in targets.values())
-    return [MergedWeights(base.weights, adapter.path, kind) for kind in kinds]
+    return [MergedWeights(partial(opened, base.weights), adapter.path, kind) for kind in kinds]
+
+
+def _over_gguf(
+    files: dict[str, Path],
+    over: OverGguf,
+    touched: set[str],
+    base: Base,
+    adapter: Adapter,
+    scratch: Path,
+    where: Where,
+) -> list[MergedWeights]:
+    targets = {f: over.target(name, touched, base.template, scratch) for name, f in files.items()}
+    if why := _without_kernels(targets.values()):
+        where.say(f"quantizing with llama.cpp's own code, which is slower: {why}")
+
+    def report(progress: Progress) -> None:
+        where.report(Progress(STREAMED * progress.done, progress.total, progress.note))
+
+    stream.write(
+        over.opened(), adapter.path, over.tensors, targets, threads=where.threads, report=report
+    )
+    kinds = dict.fromkeys(chosen.merge_dtype for chosen in targets.values())
+    return [MergedWeights(over.opened, adapter.path, kind) for kind in kinds]
 
 
 def _without_kernels(targets: Iterable[Target]) -> str:
@@ -133,7 +183,15 @@ def _long_road(
             long_road.quantize(
                 scratch / kind, beside, name, kind, name=_name(base), threads=where.threads
             )
-    return [MergedWeights([scratch / kind / "model.safetensors"], None, kind) for kind in kinds]
+    return [
+        MergedWeights(
+            partial(opened, [scratch / kind / "model.safetensors"]),
+            None,
+            kind,
+            partial(opened, base.weights),
+        )
+        for kind in kinds
+    ]
 
 
 def _name(base: Base) -> str:
@@ -148,10 +206,12 @@ def _name(base: Base) -> str:
 class MergedWeights:
     """The merged weights as they are before they are quantized."""
 
-    weights: list[Path]
+    weights: Callable[[], AbstractContextManager[Weights]]
     adapter: Path | None
     """To be merged into them; None where that is done."""
     merge_dtype: str
+    unmerged: Callable[[], AbstractContextManager[Weights]] | None = None
+    """The base's, where `weights` are not."""
 
 
 def _compare(
@@ -161,8 +221,8 @@ def _compare(
 
     torch.set_num_threads(where.threads)
     with ExitStack() as stack:
-        plain = stack.enter_context(opened(base.weights))
-        weights = stack.enter_context(opened(stored.weights))
+        weights = stack.enter_context(stored.weights())
+        plain = stack.enter_context(stored.unmerged()) if stored.unmerged else weights
         loras = (
             stack.enter_context(opened_adapter(stored.adapter, weights)) if stored.adapter else {}
         )
@@ -176,13 +236,52 @@ def _compare(
         )
 
 
-def _check_file(file: Path, base: Base) -> None:
-    """The GGUF opens, carries the frozen template, and ends a turn where training did."""
-    import gguf
+def _check_gain(
+    files: dict[str, Path],
+    over: OverGguf,
+    touched: set[str],
+    base: Base,
+    data: Dataset,
+    tuned: float | None,
+    scratch: Path,
+    where: Where,
+) -> None:
+    """Refuse a file whose type undoes the training: measured, where it is the base's own type.
 
-    field = gguf.GGUFReader(str(file)).get_field("tokenizer.chat_template")
-    if field is None or field.contents() != base.template:
-        raise ToolFailed("the converter did not carry the frozen chat template over")
-    with llamacpp.Model(file) as model:
+    Raises:
+        BadInput: what it keeps of the gain.
+    """
+    for name, file in files.items():
+        if tuned is None or not over.own_grid(file, touched):
+            continue
+        where.report(Progress(0.9, 1, f"what {name} keeps of the training"))
+        held = tree.probes(data).held
+        with text_file(over.paths, over.part, scratch, weights=True) as plain:
+            before = losses.of(plain, held, where.threads)
+        with opened_by_llama(file, scratch, weights=True) as plain:
+            after = losses.of(plain, held, where.threads)
+        kept = losses.kept(before, tuned, after)
+        where.say(
+            f"{name} is the type that the base came in; of the training's gain it keeps {kept:.0%}"
+            f" (loss {before:.2f} before, {tuned:.2f} trained, {after:.2f} stored as {name})"
+        )
+        if kept < losses.LEAST:
+            finer = "F16" if name.startswith("Q8") else "Q8_0"
+            raise BadInput(
+                f"{name} would undo the training: the base's weights lie on its grid, and of the"
+                f" gain it keeps {kept:.0%} (loss {before:.2f} before, {tuned:.2f} trained,"
+                f" {after:.2f} stored as {name})",
+                f"Take a finer type: --quantize {finer}",
+            )
+
+
+def _check_file(file: Path, base: Base, scratch: Path) -> None:
+    """The GGUF opens, carries the frozen template, and ends a turn where training did."""
+    if layout(file).keys.get(TEMPLATE) != text(base.template):
+        raise ToolFailed("the frozen chat template was not carried over")
+    with (
+        opened_by_llama(file, scratch, weights=False) as plain,
+        llamacpp.Model(plain) as model,
+    ):
         if not model.is_end(base.end_of_turn):
             raise ToolFailed(f"generation would not end at {base.end_of_turn_text}")

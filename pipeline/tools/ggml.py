@@ -1,4 +1,4 @@
-"""The door to ggml's quantizers: rows of float32 to the bytes of a GGUF tensor, in this process.
+"""The door to ggml's quantizers: rows of float32 to the bytes of a GGUF tensor, and back.
 
 The same code that llama-quantize runs, out of the same library (places.llama_bin). A call lets go
 of Python's lock, so that threads can share the rows of a tensor.
@@ -20,6 +20,23 @@ if TYPE_CHECKING:
 
 # Not for weights in a file: ggml ends the process when it is asked for them.
 UNMADE = {"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"}
+
+_ToFloat = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
+
+
+class _Traits(ctypes.Structure):
+    """ggml.h, struct ggml_type_traits."""
+
+    _fields_ = (
+        ("type_name", ctypes.c_char_p),
+        ("blck_size", ctypes.c_int64),
+        ("blck_size_interleave", ctypes.c_int64),
+        ("type_size", ctypes.c_size_t),
+        ("is_quantized", ctypes.c_bool),
+        ("to_float", ctypes.c_void_p),
+        ("from_float_ref", ctypes.c_void_p),
+    )
+
 
 _ready: set[int] = set()
 _lock = Lock()
@@ -49,6 +66,8 @@ def _library() -> ctypes.CDLL:
         *(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p),
     ]  # first number, rows, width, importance matrix
     library.ggml_quantize_chunk.restype = ctypes.c_size_t
+    library.ggml_get_type_traits.argtypes = [ctypes.c_int]
+    library.ggml_get_type_traits.restype = ctypes.POINTER(_Traits)
     return library
 
 
@@ -102,4 +121,34 @@ def quantize(type_name: str, rows: NDArray[np.float32]) -> NDArray[np.uint8]:
     _library().ggml_quantize_chunk(
         number, rows.ctypes.data, out.ctypes.data, 0, rows.shape[0], rows.shape[1], None
     )
+    return out
+
+
+def dequantize(type_name: str, raw: NDArray[np.uint8], width: int) -> NDArray[np.float32]:
+    """The weights that some rows of a GGUF tensor stand for.
+
+    Args:
+        type_name: ggml's name of the type, `Q4_K`, or a type of floats.
+        raw: the bytes of whole rows, flat.
+        width: weights of a row.
+
+    Returns:
+        Shape (rows, width).
+
+    Raises:
+        KeyError: no type of ggml has this name.
+        ValueError: a type of no weights, or bytes that are no whole rows.
+    """
+    import numpy as np
+
+    a_row = row_bytes(type_name, width)
+    if raw.ndim != 1 or len(raw) % a_row or not raw.flags.c_contiguous:
+        raise ValueError(f"{raw.shape} bytes are no rows of {width} in {type_name}")
+    if type_name == "F32":
+        return raw.view(np.float32).reshape(-1, width).copy()
+    address = _library().ggml_get_type_traits(_number(type_name)).contents.to_float
+    if not address:
+        raise ValueError(f"{type_name} holds no weights")
+    out = np.empty((len(raw) // a_row, width), np.float32)
+    _ToFloat(address)(raw.ctypes.data, out.ctypes.data, out.size)
     return out

@@ -8,6 +8,7 @@ llama.cpp refuses (gguf.cpp) is refused here.
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
 from collections.abc import Container
@@ -36,8 +37,16 @@ class Place:
     kind: str
     """ggml's name of the type, `Q8_0`."""
     shape: tuple[int, ...]
+    """Columns first, as ggml counts."""
     start: int
     size: int
+    part: int = 0
+    """Which of the files, where it is split."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of a matrix, numbers of a vector."""
+        return math.prod(self.shape[1:]) if len(self.shape) > 1 else self.shape[0]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -63,9 +63,22 @@ _log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_k
 class Model:
     """A GGUF opened by llama.cpp, with or without its weights. Use as a context manager."""
 
-    def __init__(self, path: Path, *, weights: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, weights: bool = False, changed: Mapping[str, int] | None = None
+    ) -> None:
+        """Open it.
+
+        Args:
+            weights: to compute with; else the vocabulary alone.
+            changed: whole numbers that stand for those of the file's keys.
+
+        Raises:
+            ToolFailed: llama.cpp cannot.
+        """
         llama = library()
         params = llama.llama_model_default_params()
+        if changed:
+            params.kv_overrides = _overrides(changed)
         params.vocab_only = not weights
         params.n_gpu_layers = 0
         params.use_extra_bufts = False  # no second copy of the weights, repacked for speed
@@ -190,6 +203,16 @@ class Model:
             rows = llama.llama_get_logits(context)
             flat = np.ctypeslib.as_array(rows, shape=(len(ids), self.tokens))
             return flat.astype(np.float32, copy=True)
+
+
+def _overrides(changed: Mapping[str, int]) -> Any:
+    """llama.h, llama_model_kv_override: an array that ends with an empty key."""
+    llama = library()
+    found = (llama.llama_model_kv_override * (len(changed) + 1))()
+    for entry, (key, value) in zip(found, changed.items(), strict=False):
+        entry.tag, entry.key = llama.LLAMA_KV_OVERRIDE_TYPE_INT, key.encode()
+        entry.value.val_i64 = value
+    return found
 
 
 def _fill(batch: Any, ids: Sequence[int], begin: int, wanted: Sequence[bool]) -> None:

@@ -24,7 +24,7 @@ from pipeline.stages import pack
 from pipeline.stages.packing import long_road, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import merge_dtype, target
+from pipeline.stages.packing.target import in_order, merge_dtype, target
 from pipeline.stages.packing.weights import opened
 from pipeline.stages.settings import Pack
 from pipeline.tools import converter, llamacpp, outline
@@ -94,7 +94,8 @@ def streamed(folder: Path, types: tuple[str, ...], out: Path) -> dict[str, Path]
     assert known.unknown == ""
     files = {name: out / f"{name}.gguf" for name in types}
     targets = {files[name]: target(known, folder / "vocab.gguf", name, out) for name in types}
-    stream.write(shards(folder / "base"), folder / "adapter", known, targets, threads=2)
+    weights = opened(shards(folder / "base"))
+    stream.write(weights, folder / "adapter", in_order(known), targets, threads=2)
     return files
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pipeline.bases import known_keys
+from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.known_keys import Fits
+from pipeline.tools.gguf_layout import Place
 
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SCALINGS: Mapping[str, tuple[str, ...]] = {
@@ -55,21 +57,27 @@ def gated(number: Number, layers: int) -> Shapes:
     return shapes
 
 
+def _as_it_is(keys: dict[str, bytes], tensors: Mapping[str, Place]) -> dict[str, bytes]:
+    return keys
+
+
 @dataclass(frozen=True)
 class Gguf:
-    """How a GGUF file of the family becomes a Hugging Face directory."""
+    """How a GGUF file of the family becomes a Hugging Face directory.
+
+    Names and order of its tensors are not said here: they are learnt from the converter, backwards.
+    """
 
     architecture: str
     """Its `general.architecture`, which its keys begin with: `llama`."""
-    whole: Mapping[str, str]
-    """Tensors outside the layers: the name in the GGUF, the name in the directory."""
-    in_block: Mapping[str, str]
-    """Tensors of a layer, without `blk.N.` and `model.layers.N.`."""
-    rotated: Mapping[str, str]
-    """Tensors of `in_block` whose rows the converter reorders for the rotary embedding, and the key
-    that counts their heads."""
-    config: Callable[[Callable[[str], Any]], dict[str, Any]]
-    """What its keys say in config.json: of a function that gives a key without its beginning."""
+    config: Callable[[Keys], dict[str, Any]]
+    """What its keys say in config.json."""
+    normal: Callable[[dict[str, bytes], Mapping[str, Place]], dict[str, bytes]] = _as_it_is
+    """Its keys in llama.cpp's form, of its keys and the language model's tensors: other programs
+    write some otherwise."""
+    silent: Mapping[str, str] = field(default_factory=dict)
+    """Keys behind the architecture's name that the converter does not write though a file may have
+    them, each with the reason why nothing is lost."""
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,14 @@ def write(
                 file.write(weights.view(torch.uint8).numpy().data)
 
 
+def write_hollow(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write a safetensors file of these shapes that holds no data, and takes no room (sparse)."""
+    front = _header(shapes)
+    with path.open("wb") as file:
+        file.write(front)
+        file.truncate(len(front) + 2 * sum(math.prod(shape) for shape in shapes.values()))
+
+
 def check(path: Path, told: Callable[[int], None], whose: object) -> None:
     """See that every weight of a file is finite.
 

@@ -1,18 +1,48 @@
-"""A GGUF file as a base: written as a Hugging Face directory, and the check of the way back."""
+"""A GGUF file as a base: written as a Hugging Face directory, and the check of the way back.
+
+header -> the language model in llama.cpp's form -> config.json -> a hollow directory
+       -> what the converter makes of it (outline) -> the same backwards, on the weights
+"""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.bases import families
-from pipeline.bases.reference import Reference
+from pipeline.bases.families.family import Family, Gguf
+from pipeline.bases.gguf_keys import Keys
+from pipeline.bases.reference import Reference, original
+from pipeline.bases.text_part import TextPart, text_part
+from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
+from pipeline.common.values import write_json
 from pipeline.made.stage import Where
-from pipeline.stages.fetching import agree, gguf_tokenizer, gguf_weights, outlines
+from pipeline.stages.fetching import agree, bf16, gguf_tokenizer, outlines, skeleton
 from pipeline.stages.fetching.source import Source
+from pipeline.stages.packing.gguf_weights import opened_gguf
+from pipeline.stages.packing.text_file import text_file
+from pipeline.tools import outline
+from pipeline.tools.gguf_header import header
+from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_values import text
+
+TEMPLATE = "tokenizer.chat_template"
+BLOCK = 1 << 22  # weights
+
+
+@dataclass(frozen=True)
+class Read:
+    """The front of a base's GGUF."""
+
+    family: Family
+    known: Gguf
+    part: TextPart
+    key: Keys
 
 
 def write(out: Path, reference: Reference, where: Where) -> Source:
@@ -21,46 +51,98 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
     Raises:
         BadInput: a key that is missing, or a vocabulary that cannot be rebuilt.
     """
-    reader = _reader(reference.path)
-    gguf_weights.write_config(reader, families.of(reference.architecture), out)
-    gguf_tokenizer.write_tokenizer(reader, out)
-    found = [reader.get_field(key) for key in ("tokenizer.chat_template", "general.license")]
-    template, license = (field.contents() if field else "" for field in found)
+    read = _read(reference.path)
+    _write_config(read, out)
+    gguf_tokenizer.write_tokenizer(read.key, out)
+    template, license = (str(read.key.whole(k, "")) for k in (TEMPLATE, "general.license"))
     return Source(template, license)
 
 
 def write_weights(out: Path, reference: Reference, where: Where) -> None:
-    """Write its weights (bf16) to `out`.
+    """Write its weights (bf16) to `out`, and what the converter makes of them.
 
     Raises:
-        BadInput: a tensor that the family does not have, or a weight that is not finite.
+        BadInput: a weight that is not finite.
+        ToolFailed: the converter makes something else of such a directory: the first difference.
     """
-    gguf_weights.write_weights(
-        _reader(reference.path),
-        families.of(reference.architecture),
-        out,
-        lambda done, of: where.report(Progress(0.3 * done / of, 1, "weights to 16 bit")),
+    read = _read(reference.path)
+    template = (out / "chat_template.jinja").read_text(encoding="utf-8")
+    (out / "vocab.gguf").write_bytes(header({**read.part.keys, TEMPLATE: text(template)}, []))
+    where.report(Progress(0, 1, "what the converter makes of such a base"))
+    scratch = out / "scratch"
+    skeleton.write(out, scratch / "hollow")
+    found = outlines.write_outline(
+        scratch / "hollow", scratch / "keys.gguf", out / "outline.json", name="", vocabulary=False
     )
-
-
-@lru_cache(maxsize=1)
-def _reader(path: Path) -> Any:
-    """Read once: its lists of tokens take two seconds."""
-    import gguf
-
-    return gguf.GGUFReader(path)
+    agree.check_tensors(read.part, found, read.key)
+    agree.check_keys(read.key, Keys(out, layout(scratch / "keys.gguf")), read.known)
+    shutil.rmtree(scratch)
+    _write_weights(out, reference, read, found, where)
 
 
 def write_outline(out: Path, reference: Reference, where: Where) -> None:
-    """Let the converter outline the directory, and compare with the original.
+    """See that the directory computes what the GGUF does.
 
     Raises:
-        ToolFailed: the way back leads elsewhere: the first difference.
+        ToolFailed: it does not: the first text on which they differ.
     """
-    where.report(Progress(0.3, 1, "checking the way back"))
-    with ThreadPoolExecutor(1) as beside:  # half of both is importing: some seconds less
-        logits = beside.submit(agree.check_logits, out, reference.path, where.threads)
-        vocab = out / "vocab.gguf"
-        found = outlines.write_outline(out, vocab, out / "outline.json", name=reference.short)
-        agree.check_gguf(reference.path, vocab, found)
-        logits.result()
+    where.report(Progress(0.7, 1, "checking the way back: the same answers?"))
+    read, paths = _read(reference.path), original(reference).paths
+    with text_file(paths, read.part, out / "scratch", weights=True) as plain:
+        agree.check_logits(out, plain, read.key, where.threads)
+    shutil.rmtree(out / "scratch", ignore_errors=True)
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> Read:
+    """The front of the file: its lists of tokens take a second to decode."""
+    found = layout(path)
+    family = families.of_gguf(str(Keys(path, found).architecture))
+    if family is None or family.gguf is None:
+        raise BadInput(f"{path}: a GGUF of this family is not taken as a base")
+    part = text_part(found, family.gguf)
+    return Read(family, family.gguf, part, Keys(path, replace(found, keys=part.keys)))
+
+
+def _write_config(read: Read, out: Path) -> None:
+    """Write config.json and generation_config.json from the keys."""
+    special = {
+        f"{short}_token_id": int(token)
+        for short, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
+        if (token := read.key.whole(f"tokenizer.ggml.{name}_token_id", None)) is not None
+    }
+    config = {
+        "architectures": [read.family.architecture],
+        "model_type": read.family.model_type,
+        **read.known.config(read.key),
+        "tie_word_embeddings": read.key.shape("output.weight") is None,
+        "dtype": "bfloat16",
+        **special,
+    }
+    write_json(out / "config.json", config)
+    write_json(out / "generation_config.json", special)
+
+
+def _write_weights(
+    out: Path, reference: Reference, read: Read, found: outline.Outline, where: Where
+) -> None:
+    """Write model.safetensors, in bf16 and in blocks of rows."""
+    done = 0
+    paths = original(reference).paths
+    with opened_gguf(paths, read.part.tensors, found.tensors) as weights:
+
+        def blocks(name: str) -> Iterator[Any]:
+            import torch
+
+            nonlocal done
+            tensor = weights.tensors[name]
+            step = max(1, BLOCK // tensor.row)
+            for start in range(0, tensor.shape[0], step):
+                block = weights.bits(name, start, min(start + step, tensor.shape[0]))
+                yield torch.from_numpy(block)
+                done += len(block)
+                where.report(Progress(0.7 * done / total, 1, "weights to 16 bit"))
+
+        shapes = {name: tensor.shape for name, tensor in weights.tensors.items()}
+        total = sum(tensor.row * tensor.shape[0] for tensor in weights.tensors.values())
+        bf16.write(out / "model.safetensors", shapes, blocks, reference.path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.bases.gguf_keys import Keys
 from pipeline.common.errors import BadInput
 from pipeline.common.values import write_json
 
@@ -22,11 +23,11 @@ CONTROL, USER_DEFINED = 3, 4  # llama.h, llama_token_type
 NAMED = {"bos": "bos", "eos": "eos", "padding": "pad", "unknown": "unk"}
 
 
-def write_tokenizer(reader: Any, out: Path) -> None:
+def write_tokenizer(reader: Keys, out: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json.
 
     Args:
-        reader: a gguf.GGUFReader.
+        reader: of the GGUF.
         out: the Hugging Face directory.
 
     Raises:
@@ -59,10 +60,9 @@ def write_tokenizer(reader: Any, out: Path) -> None:
     write_json(out / "tokenizer_config.json", config)
 
 
-def key(reader: Any, name: str) -> Any:
+def key(reader: Keys, name: str) -> Any:
     """A key of the vocabulary; None if the GGUF lacks it."""
-    field = reader.get_field(f"tokenizer.ggml.{name}")
-    return field.contents() if field else None
+    return reader.whole(f"tokenizer.ggml.{name}", None)
 
 
 def _byte_level(tokens: list[str], types: list[int], merges: list[str], pre: str) -> Any:

@@ -1,4 +1,4 @@
-"""The child of `write_outline`, with the arguments DIRECTORY NAME VOCAB OUT.
+"""The child of `write_outline`, with the arguments DIRECTORY NAME VOCAB OUT VOCABULARY.
 
 It imports llama.cpp's converter, whose modules and gguf-py must not be mixed with the installed
 ones, and hands it tensors of row numbers instead of weights.
@@ -26,7 +26,7 @@ Found = dict[str, tuple[str, Any]]  # by name in the GGUF: name in the directory
 def main() -> None:
     """Write the keys and the outline."""
     die_with_us()
-    folder, name, vocab, out = sys.argv[1:]
+    folder, name, vocab, out, vocabulary = sys.argv[1:]
     sys.path[:0] = [str(places.llama_cpp()), str(places.llama_cpp() / "gguf-py")]
     import torch
 
@@ -38,6 +38,8 @@ def main() -> None:
         except Exception as error:  # what it does depends on more than two columns
             model = _converter(Path(folder), name, Path(vocab))
             tensors, unknown = [], _without(Path(folder), error)
+        if not vocabulary:
+            model.set_vocab = lambda: None
         _write_keys(model)
     Path(out).write_text(Outline(tensors=tuple(tensors), unknown=unknown).model_dump_json())
 

@@ -14,14 +14,14 @@ context only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import BadInput, ToolFailed
+from pipeline.stages.packing.brought import brought, waiting
+from pipeline.stages.packing.hollow import empty
 from pipeline.stages.packing.tree import Tree
 
 if TYPE_CHECKING:
@@ -81,85 +81,21 @@ def check(
 
     with warnings.catch_warnings():  # that weights are not loaded: they are, when it computes
         warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
-        model = PeftModel.from_pretrained(_empty(folder), str(adapter)).eval()
-    waiting = _waiting(model)
+        model = PeftModel.from_pretrained(empty(folder), str(adapter)).eval()
+    bare = waiting(model)
     factors = load_file(adapter / "adapter_model.safetensors")
-    asked = {name for _, names in waiting for name in names.values() if ".lora_" in name}
+    asked = {name for _, names in bare for name in names.values() if ".lora_" in name}
     if different := asked ^ set(factors):  # by its target_modules, say
         raise BadInput(
             f"PEFT does not use the adapter as it is stored: {sorted(different)[0]}",
             "Merged are adapters whose config names all modules that they have factors for.",
         )
-    with _brought(waiting, lambda name: factors[name] if name in factors else plain(name)):
+    with brought(bare, lambda name: factors[name] if name in factors else plain(name)):
         ours = _logits(model, probes)
-    with _brought(waiting, merged), model.disable_adapter():
+    with brought(bare, merged), model.disable_adapter():
         theirs = _logits(model, probes)
     agreement = compare(ours, theirs, probes.trained, merge_dtype)
     return replace(agreement, loss=_loss(ours, probes))
-
-
-def _empty(folder: Path) -> Any:
-    """The model without weights."""
-    import torch
-    from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, trust_remote_code=False
-        )
-    model.tie_weights()
-    return model
-
-
-def _waiting(model: Any) -> list[tuple[Any, dict[str, str]]]:
-    """Modules without weights, and the names of these in the files of base and adapter.
-
-    A weight that two modules share has the name of the first.
-    """
-    first: dict[int, str] = {}
-    found = []
-    for path, module in model.named_modules():
-        names = {}
-        for own, parameter in module.named_parameters(recurse=False):
-            if parameter.is_meta:
-                names[own] = first.setdefault(id(parameter), _name(path, own))
-        if names:
-            found.append((module, names))
-    return found
-
-
-def _name(path: str, own: str) -> str:
-    """The adapter's a.lora_A for `….a.lora_A.default`, the base's a for `….a.base_layer`."""
-    if path.endswith((".lora_A.default", ".lora_B.default")):
-        return f"{path.removesuffix('.default')}.{own}"
-    return f"{path.removeprefix('base_model.model.').removesuffix('.base_layer')}.{own}"
-
-
-@contextmanager
-def _brought(waiting: list[tuple[Any, dict[str, str]]], read: Read) -> Iterator[None]:
-    """Each of these modules has its weights while it computes."""
-    import torch
-
-    def bring(names: dict[str, str], module: Any, _: object) -> None:
-        for own, name in names.items():
-            weight = torch.from_numpy(read(name))
-            module._parameters[own] = torch.nn.Parameter(weight, requires_grad=False)
-
-    def take(names: dict[str, str], module: Any, _: object, __: object) -> None:
-        for own in names:
-            module._parameters[own] = module._parameters[own].to("meta")
-
-    hooks = []
-    for module, names in waiting:
-        hooks.append(module.register_forward_pre_hook(partial(bring, names)))
-        hooks.append(module.register_forward_hook(partial(take, names)))
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _logits(model: Any, probes: Tree) -> NDArray[Any]:

@@ -10,11 +10,12 @@ kernels that compute what its quantizer does (kernels.py).
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -25,10 +26,10 @@ from pipeline.stages.packing import arithmetic
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.clock import Clock
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.target import Target, in_order
-from pipeline.stages.packing.weights import opened
+from pipeline.stages.packing.target import Target
+from pipeline.stages.packing.weights import Weights
 from pipeline.tools.gguf_header import padding
-from pipeline.tools.outline import Outline, Tensor
+from pipeline.tools.outline import Tensor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,9 +42,9 @@ ROOM = 64 << 20  # bytes that stay free on the disk
 
 
 def write(
-    base: list[Path],
+    base: AbstractContextManager[Weights],
     adapter: Path,
-    outline: Outline,
+    tensors: Sequence[Tensor],
     outputs: dict[Path, Target],
     *,
     threads: int,
@@ -52,8 +53,9 @@ def write(
     """Write every output, each whole or not at all.
 
     Args:
-        base: the safetensors of the base.
+        base: its weights by the directory's names.
         adapter: a folder in PEFT's format.
+        tensors: of the GGUF, in the order in which they are written.
         outputs: what goes into which file.
 
     Returns:
@@ -69,14 +71,14 @@ def write(
         check_room(folder, sum(t.size for path, t in outputs.items() if path.parent == folder))
     clock = Clock()
     with ExitStack() as stack:
-        weights = stack.enter_context(opened(base))
+        weights = stack.enter_context(base)
         loras = stack.enter_context(opened_adapter(adapter, weights))
         merged = Merged(weights, loras, clock)
         beside = [stack.enter_context(whole(path)) for path in outputs]
         files = [stack.enter_context(path.open("wb")) for path in beside]
         for file, target in zip(files, targets, strict=True):
             file.write(target.front)
-        _pump(merged, in_order(outline), targets, files, threads, report)
+        _pump(merged, tensors, targets, files, threads, report)
         merged.check_changed()
     return clock
 
@@ -119,7 +121,7 @@ def _pump(
     with ThreadPoolExecutor(threads) as pool:
         try:
             for tensor, following in zip(tensors, [*tensors[1:], None], strict=True):
-                if following and following.source:
+                if following and following.source in merged.weights.tensors:
                     merged.weights.ahead(following.source)
                 for start, stop in _blocks(tensor):
                     under_way.append(pool.submit(_block, merged, tensor, targets, start, stop))
@@ -136,7 +138,7 @@ def _blocks(tensor: Tensor) -> Iterator[tuple[int, int]]:
     """Rows from and to; what is reordered together stays together, a vector is one block."""
     rows = tensor.shape[0]
     together = max(1, len(tensor.order))
-    a_row = tensor.shape[1] if len(tensor.shape) == 2 else 1
+    a_row = math.prod(tensor.shape[1:])
     step = max(1, BLOCK // (a_row * together)) * together if a_row > 1 else rows
     for start in range(0, rows, step):
         yield start, min(start + step, rows)
@@ -148,13 +150,17 @@ def _block(
     """The bytes of some rows for each target; those of the last rows with what pads the tensor."""
     import numpy as np
 
-    merge_dtypes = sorted({target.merge_dtype for target in targets})
-    rows = merged.rows(tensor, start, stop, merge_dtypes)
     made = []
+    kinds = sorted({t.merge_dtype for t in targets if tensor.name not in t.copied})
+    rows = merged.rows(tensor, start, stop, kinds) if kinds else {}
     for target in targets:
         entry = target.entries[tensor.name]
-        with merged.clock(f"quantize {entry.kind}"):
-            data = arithmetic.quantized(rows[target.merge_dtype], entry.kind).reshape(-1)
+        if tensor.name in target.copied:
+            with merged.clock("copy"):
+                data = merged.weights.raw(tensor.name, start, stop)
+        else:
+            with merged.clock(f"quantize {entry.kind}"):
+                data = arithmetic.quantized(rows[target.merge_dtype], entry.kind).reshape(-1)
         if stop == tensor.shape[0] and (pad := padding(entry.size)):
             data = np.concatenate([data, np.zeros(pad, np.uint8)])
         made.append(data)

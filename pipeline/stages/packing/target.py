@@ -32,6 +32,8 @@ class Target:
     front: bytes
     size: int
     """Bytes of the whole file."""
+    copied: frozenset[str] = frozenset()
+    """Tensors whose bytes are those of the base's GGUF."""
 
 
 def merge_dtype(quantization: str) -> str:
@@ -64,15 +66,40 @@ def target(outline: Outline, vocab: Path, quantization: str, scratch: Path) -> T
     """
     keys = layout(vocab).keys
     floats = merge_dtype(quantization)
-    tensors = in_order(outline)
+    kinds = planned(outline, keys, quantization, scratch)
+    entries = [_entry(tensor, kinds[tensor.name]) for tensor in in_order(outline)]
+    return made(quantization, floats, keys, entries)
+
+
+def planned(
+    outline: Outline, keys: dict[str, bytes], quantization: str, scratch: Path
+) -> dict[str, str]:
+    """The type of each tensor, by name.
+
+    Raises:
+        ToolFailed: llama.cpp cannot quantize it so.
+    """
+    floats = merge_dtype(quantization)
     asked = scratch / f"shapes-{quantization}.gguf"
+    tensors = in_order(outline)
     _write_shapes(asked, keys, [_entry(tensor, _stored(tensor, floats)) for tensor in tensors])
     kinds = llamacpp.planned_types(asked, quantization)
     asked.unlink()
-    entries = [_entry(tensor, kinds[tensor.name]) for tensor in tensors]
+    return kinds
+
+
+def made(
+    quantization: str,
+    floats: str,
+    keys: dict[str, bytes],
+    entries: Sequence[Entry],
+    copied: frozenset[str] = frozenset(),
+) -> Target:
+    """The file of these keys and tensors."""
     front = header(_keys(keys, quantization), entries)
     size = len(front) + sum(entry.size + padding(entry.size) for entry in entries)
-    return Target(quantization, floats, {entry.name: entry for entry in entries}, front, size)
+    by_name = {entry.name: entry for entry in entries}
+    return Target(quantization, floats, by_name, front, size, copied)
 
 
 def _stored(tensor: Tensor, floats: str) -> str:

@@ -71,6 +71,14 @@ class Weights:
         kinds = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
         return raw.view(kinds[tensor.dtype])
 
+    def raw(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Bytes of some rows as they are, by the name in a GGUF: of a base that is one.
+
+        Raises:
+            LookupError: it is none.
+        """
+        raise LookupError(f"{name}: no GGUF, whose bytes could be copied")
+
     def ahead(self, name: str) -> None:
         """Let the system read a tensor from the disk while something else is computed."""
         tensor = self.tensors[name]
