@@ -250,6 +250,19 @@ def test_a_wrong_merge_does_not(tiny_base, adapter, fault):
         agreement(tiny_base, adapter, fault)
 
 
+def test_a_large_vocabulary_is_compared_after_fewer_tokens():
+    assert [tree.rows_of(n) for n in (320, 128_256, 262_144)] == [tree.TOKENS, 523, 256]
+    found = Tree(rows=10)
+    for i in range(8):
+        found.add(*sequence([1, 2, 100 + i], [40, 41, 42, 43, 44]))
+    assert 0 < len(found.judged) <= 10
+    assert all(found.trained)
+    kept = [label for _, labels in found.held for label in labels if label != tree.UNTRAINED]
+    # the loss of base + adapter and that of the served file are of the same tokens
+    assert kept == [token for token, _ in found.learned()]
+    assert 0 < len(kept) <= 10
+
+
 @pytest.mark.smoke
 @foreign
 def test_what_each_text_is_compared_on_does_not_depend_on_the_others(tiny_base, adapter):

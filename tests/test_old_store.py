@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from taken_in import taken_in
 
 from pipeline import chain, plan
-from pipeline.bases.reference import Reference
+from pipeline.bases.reference import Original, Reference
 from pipeline.cli import commands as cli
 from pipeline.common import places
 from pipeline.common.values import digest_of
@@ -194,7 +194,7 @@ def test_a_record_with_fewer_inputs_than_today_stops_no_plan(old: Path) -> None:
     record["key"]["inputs"].pop()
     record["key"]["version"] = 1
     (gguf.path / "record.json").write_text(json.dumps(record))
-    inputs = {"base": base, "adapter": adapter, "data": data}
+    inputs = {"base": base, "adapter": adapter, "data": data, "original": Original()}
     why = plan._difference(Store(), pack.STAGE, Pack(quantization="Q8_0"), inputs)
     assert f"version of the stage: 1 → {pack.STAGE.version}" in why
 

@@ -751,10 +751,12 @@ def test_a_long_answer_is_held_to_its_own_tokens(
 ) -> None:
     """Cut in front, it begins with a trained token, which nothing foretells."""
     ids = [smallest.BOS, *(smallest.byte_id("o"), smallest.byte_id("k")) * 4]
-    monkeypatch.setattr(promise.tree, "probes", lambda data: Mock(held=[(ids[1:], ids[1:])]))
+    monkeypatch.setattr(promise.tree, "probes", lambda data, rows: Mock(held=[(ids[1:], ids[1:])]))
     asked: list[tuple[int, int]] = []
 
     class Known:
+        tokens = 600
+
         def each_logits(self, ids: list[int], start: int, threads: int) -> Iterator[np.ndarray]:
             for at in range(start, len(ids)):
                 asked.append((at, ids[at]))

@@ -1,4 +1,4 @@
-"""From a GGUF to a directory and back: nothing that was never tuned loses a bit by going through us.
+"""From a GGUF to a directory and back: what was never tuned loses no bit by going through us.
 
 Small files without a model: the whole way, with models of every family, is in smoke/.
 """

@@ -96,6 +96,8 @@ class Base(Artifact):
     """True where the tokenizer normalises to NFC by itself, silently."""
     license: str
     """Text or name of the base's licence; '' if unknown."""
+    projectors: tuple[str, ...] = ()
+    """Layers of a base in Ollama that see or hear, by digest: a specialist is served with them."""
 
     @property
     def template(self) -> str:

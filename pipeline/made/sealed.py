@@ -62,10 +62,10 @@ class StageRecord(BaseModel):
     made: Made = Made()
 
     def named(self, names: Collection[str]) -> StageRecord:
-        """With names for its inputs, if it is of before they had some and has as many."""
-        if self.inputs or len(names) != len(self.key.inputs):
+        """With names for its inputs, if it is of before they had some; later ones came behind."""
+        if self.inputs or len(names) < len(self.key.inputs):
             return self
-        return self.model_copy(update={"inputs": dict(zip(names, self.key.inputs, strict=True))})
+        return self.model_copy(update={"inputs": dict(zip(names, self.key.inputs, strict=False))})
 
 
 def seal(folder: Path, record: StageRecord) -> None:

@@ -16,7 +16,8 @@ _VALUES = {"name", "system", "parameters", "license"}
 
 def wanted(made: Specialist) -> str:
     """Digest of everything that a release registers."""
-    return digest_of({**made.model_dump(mode="json", include=_VALUES), **digests(made)})
+    eyes = {"projectors": list(made.base.projectors)} if made.base.projectors else {}
+    return digest_of({**made.model_dump(mode="json", include=_VALUES), **digests(made), **eyes})
 
 
 def digests(made: Specialist) -> dict[str, str]:

@@ -51,7 +51,7 @@ def hold(model: Model, made: Specialist, where: Where) -> Held:
         ProofFailed: the file has lost what was trained, or the PARAMETERs drown it.
     """
     plain, under, count, done = 0.0, 0.0, 0, 0
-    held_out = tree.probes(made.data).held
+    held_out = tree.probes(made.data, tree.rows_of(model.tokens)).held
     total = sum(len(ids) for ids, _ in held_out)
     for ids, labels in held_out:
         where.report(Progress(done, total, "evaluating held-out answers"))

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.bases.chat_template import render, trained_messages
+from pipeline.common import places
 from pipeline.common.errors import ProofFailed
 from pipeline.common.progress import Progress
 from pipeline.common.values import Conversation, digest_of
@@ -32,6 +34,7 @@ from pipeline.release import promise
 from pipeline.release.candidate import Candidate
 from pipeline.release.prompt_forms import forms
 from pipeline.release.stored_file import same_file
+from pipeline.stages.packing.text_file import opened_by_llama
 from pipeline.stages.preparing.control import structural
 from pipeline.tools import llamacpp
 from pipeline.tools.ollama import Ollama, Reply
@@ -114,7 +117,11 @@ def prove(
     replies: list[Reply] = []
     runs: list[tuple[list[int], Reply]] = []
     cases = list(conversations(made))
-    with llamacpp.Model(blob, weights=True) as model:
+    with (
+        TemporaryDirectory(dir=places.home()) as scratch,
+        opened_by_llama(blob, Path(scratch), weights=True) as plain,
+        llamacpp.Model(plain, weights=True) as model,
+    ):
         for done, case in enumerate(cases):
             where.report(Progress(done, len(cases), case.source))
             asks = case.trained is not None and len(replies) < ANSWERS

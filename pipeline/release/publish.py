@@ -163,6 +163,7 @@ def publish(made: Specialist, ollama: Ollama, name: str, where: Where) -> Candid
         system=made.system,
         parameters=made.parameters,
         license=made.license,
+        projectors=made.base.projectors,
         report=where.report,
     )
     if (manifest := ollama.digest(name)) is None:

@@ -63,6 +63,7 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         parameters=reference.parameters,
         context=reference.context,
         license=reference.license or source.license,
+        projectors=tuple(reference.installed.projectors) if reference.installed else (),
         **words,
     )
 

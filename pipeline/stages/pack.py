@@ -16,7 +16,7 @@ from pathlib import Path
 from pipeline.bases.reference import Original
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.progress import Progress
-from pipeline.common.values import whole
+from pipeline.common.values import read_json, whole
 from pipeline.made.artifacts import Adapter, Base, Dataset, Packed
 from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.packing import arithmetic, comparison, kernels, long_road, losses, stream, tree
@@ -229,11 +229,17 @@ def _compare(
         return comparison.check(
             base.path,
             adapter.path,
-            tree.probes(data),
+            _probes(base, data),
             partial(Merged(plain, {}).whole, merge_dtype="F32"),
             partial(Merged(weights, loras).whole, merge_dtype=stored.merge_dtype),
             stored.merge_dtype,
         )
+
+
+def _probes(base: Base, data: Dataset) -> tree.Tree:
+    """What merged and unmerged are compared on."""
+    vocabulary = int(read_json(base.path / "config.json")["vocab_size"])
+    return tree.probes(data, tree.rows_of(vocabulary))
 
 
 def _check_gain(
@@ -255,7 +261,7 @@ def _check_gain(
         if tuned is None or not over.own_grid(file, touched):
             continue
         where.report(Progress(0.9, 1, f"what {name} keeps of the training"))
-        held = tree.probes(data).held
+        held = _probes(base, data).held
         with text_file(over.paths, over.part, scratch, weights=True) as plain:
             before = losses.of(plain, held, where.threads)
         with opened_by_llama(file, scratch, weights=True) as plain:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -161,18 +161,22 @@ class Ollama:
         system: str = "",
         parameters: Mapping[str, Any] | None = None,
         license: str = "",
+        projectors: Sequence[str] = (),
         report: Report = lambda progress: None,
     ) -> None:
         """Make a model of an uploaded GGUF.
 
         Args:
             digest: sha256 (hex) of the GGUF.
+            projectors: digests (sha256:…) of layers that Ollama has, which see or hear.
 
         Raises:
             ToolFailed: it refused or broke off.
             ProofFailed: it put a template of its own in place of the model's.
         """
-        body: dict[str, Any] = {"model": name, "files": {"model.gguf": f"sha256:{digest}"}}
+        files = {"model.gguf": f"sha256:{digest}"}
+        files |= {f"projector-{i}.gguf": layer for i, layer in enumerate(projectors)}
+        body: dict[str, Any] = {"model": name, "files": files}
         body |= {"system": system} if system else {}
         body |= {"parameters": dict(parameters)} if parameters else {}
         body |= {"license": license} if license else {}

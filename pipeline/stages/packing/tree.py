@@ -25,12 +25,20 @@ TOKENS = 1000  # to read, about; more where few of them are trained
 ENOUGH = 400  # positions behind which a trained token follows
 FEW = 50  # below, more is read
 MOST = 2000  # tokens to read in any case: the mask has as many rows and columns
+ROOM = 1 << 28  # bytes of logits of one side, in float32
 
 
 class Tree:
     """Tokens, each behind another one, and those that are judged."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int = TOKENS) -> None:
+        """Begin without a text.
+
+        Args:
+            rows: after so many tokens at most is compared: each has as many logits as there are
+                tokens in the vocabulary.
+        """
+        self.rows = rows
         self.ids: list[int] = []
         self.parents: list[int] = []
         """The node that a node continues; -1 at a start."""
@@ -61,19 +69,35 @@ class Tree:
     def judged(self) -> list[int]:
         """Nodes to compare after, in order: those before a trained token, and some of the others.
 
-        They are no more than TOKENS where that is possible: each has a row of the vocabulary.
+        Where these are too many already, some of them, evenly.
         """
+        trained = sorted(self._trained)
+        if len(trained) > self.rows:
+            return trained[:: -(-len(trained) // self.rows)]
         others = [node for node in range(len(self.ids)) if node not in self._trained]
-        room = max(TOKENS - len(self._trained), 0)
+        room = self.rows - len(trained)
         apart = -(-len(others) // room) if room else len(others) + 1
-        return sorted([*self._trained, *others[::apart]])
+        return sorted([*trained, *others[::apart]])
 
     @property
     def held(self) -> list[Sequence_]:
-        """The first sequences, about TOKENS tokens, which the proof evaluates as well."""
+        """The first sequences, about TOKENS tokens, which the proof evaluates as well.
+
+        Trained in them is what `judged` has.
+        """
         ends = accumulate(len(ids) for ids, _ in self._sequences)
-        count = sum(end <= TOKENS for end in ends)
-        return self._sequences[: max(count, 1)]
+        count = max(sum(end <= TOKENS for end in ends), 1)
+        judged = set(self.judged)
+        return [self._only(ids, labels, judged) for ids, labels in self._sequences[:count]]
+
+    def _only(self, ids: Sequence[int], labels: Sequence[int], judged: set[int]) -> Sequence_:
+        """A sequence with labels behind those nodes alone."""
+        kept, node = [UNTRAINED] * len(ids), -1
+        for depth, token in enumerate(ids):
+            if node in judged:
+                kept[depth] = labels[depth]
+            node = self._children[node, token]
+        return ids, kept
 
     def learned(self) -> list[tuple[int, int]]:
         """Of each trained token of `held` its id, and the row of `judged` that comes before it."""
@@ -117,9 +141,22 @@ class Tree:
         return found
 
 
-def probes(data: Dataset) -> Tree:
-    """Test rows, and train rows where these have few trained tokens."""
-    found = Tree()
+def rows_of(vocabulary: int) -> int:
+    """After how many tokens two models are compared: fewer where each has many logits.
+
+    Args:
+        vocabulary: tokens in it, which is rows of the embedding.
+    """
+    return min(TOKENS, ROOM // (4 * vocabulary))
+
+
+def probes(data: Dataset, rows: int = TOKENS) -> Tree:
+    """Test rows, and train rows where these have few trained tokens.
+
+    Args:
+        rows: as for `Tree`.
+    """
+    found = Tree(rows)
     for part in ("test", "train"):
         for row in data.each(part):
             for sequence in row["sequences"]:
