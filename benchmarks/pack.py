@@ -145,7 +145,8 @@ def stream(folder: Path, out: Path, quantization: str, cold: bool, profile: bool
     """Ours."""
     from pipeline.stages.fetching import outlines
     from pipeline.stages.packing import stream as packing
-    from pipeline.stages.packing.target import target
+    from pipeline.stages.packing.target import in_order, target
+    from pipeline.stages.packing.weights import opened
     from pipeline.tools import outline
 
     began = time.monotonic()
@@ -157,9 +158,9 @@ def stream(folder: Path, out: Path, quantization: str, cold: bool, profile: bool
     chosen = target(outlined, known / "vocab.gguf", quantization, out)
     ready = time.monotonic()
     clock = packing.write(
-        sorted((folder / "base").glob("*.safetensors")),
+        opened(sorted((folder / "base").glob("*.safetensors"))),
         folder / "adapter",
-        outlined,
+        in_order(outlined),
         {out / "model.gguf": chosen},
         threads=len(os.sched_getaffinity(0)),
     )
@@ -191,12 +192,13 @@ def unsloth(folder: Path, out: Path, quantization: str) -> None:
 
 def generate(shape: str, folder: Path) -> None:
     """A base in bf16 with a real vocabulary, an adapter, and the base's outline."""
-    import gguf
     import numpy as np
     from safetensors.numpy import save_file
 
+    from pipeline.bases.gguf_keys import Keys
     from pipeline.common import places
     from pipeline.stages.fetching import gguf_tokenizer, outlines
+    from pipeline.tools.gguf_layout import layout
 
     width, inner, layers, heads, key_heads, vocabulary = SHAPES[shape]
     base = folder / "base"
@@ -206,7 +208,7 @@ def generate(shape: str, folder: Path) -> None:
     source = (
         places.embedded_gguf() if small else places.llama_cpp() / "models/ggml-vocab-llama-bpe.gguf"
     )
-    reader = gguf.GGUFReader(source)
+    reader = Keys(source, layout(source))
     gguf_tokenizer.write_tokenizer(reader, base)
     shapes = {"model.embed_tokens.weight": (vocabulary, width), "model.norm.weight": (width,)}
     for i in range(layers):

@@ -210,8 +210,8 @@ def agreement(
             base.path,
             adapter,
             found,
-            partial(Merged(weights, {}).whole, merge_dtype="F32"),
-            partial(Merged(weights, change(loras)).whole, merge_dtype=merge_dtype),
+            partial(Merged(weights, {}).whole, kind="F32"),
+            partial(Merged(weights, change(loras)).whole, kind=merge_dtype),
             merge_dtype,
         )
 
@@ -279,7 +279,7 @@ def test_what_each_text_is_compared_on_does_not_depend_on_the_others(tiny_base, 
         joined.add(*text)
     model = empty(tiny_base.path).eval()
     with opened(tiny_base.weights) as weights:
-        read = partial(Merged(weights, {}).whole, merge_dtype="F32")
+        read = partial(Merged(weights, {}).whole, kind="F32")
         with brought(waiting(model), read):
             together = _logits(model, joined)
             alone = []

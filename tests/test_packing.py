@@ -283,9 +283,11 @@ def test_an_adapter_in_16_bit_is_the_same_numbers_in_float32(tiny_base, adapter,
 def test_only_what_the_adapter_changes_is_rounded(tiny_base, adapter):
     with opened(tiny_base.weights) as weights, opened_adapter(adapter, weights) as loras:
         merged = Merged(weights, loras)
-        embedding = merged.whole("model.embed_tokens.weight", "F16")
-        changed = merged.whole(f"{Q}.weight", "F16")
-        assert (embedding == Merged(weights, {}).whole("model.embed_tokens.weight", "F32")).all()
+        embedding = merged.whole("model.embed_tokens.weight", kind="F16")
+        changed = merged.whole(f"{Q}.weight", kind="F16")
+        assert (
+            embedding == Merged(weights, {}).whole("model.embed_tokens.weight", kind="F32")
+        ).all()
     assert (changed == changed.astype(np.float16).astype(np.float32)).all()
 
 

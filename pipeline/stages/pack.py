@@ -230,8 +230,8 @@ def _compare(
             base.path,
             adapter.path,
             _probes(base, data),
-            partial(Merged(plain, {}).whole, merge_dtype="F32"),
-            partial(Merged(weights, loras).whole, merge_dtype=stored.merge_dtype),
+            partial(Merged(plain, {}).whole, kind="F32"),
+            partial(Merged(weights, loras).whole, kind=stored.merge_dtype),
             stored.merge_dtype,
         )
 

@@ -104,11 +104,13 @@ class Model:
         """
         raw = text.encode()
         room = len(raw) + 8
-        ids = (ctypes.c_int32 * room)()
-        count = library().llama_tokenize(self._vocab, raw, len(raw), ids, room, bos, special)
-        if count < 0:
-            raise ToolFailed(f"llama.cpp cannot tokenize {text[:60]!r}")
-        return list(ids[:count])
+        for _ in range(2):
+            ids = (ctypes.c_int32 * room)()
+            count = library().llama_tokenize(self._vocab, raw, len(raw), ids, room, bos, special)
+            if count >= 0:
+                return list(ids[:count])
+            room = -count  # a blank may become three bytes (SentencePiece without such a piece)
+        raise ToolFailed(f"llama.cpp cannot tokenize {text[:60]!r}")
 
     def is_end(self, token: int) -> bool:
         """True if generation ends at this token."""

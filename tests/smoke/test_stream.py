@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from families import FAMILIES, family_directory, write_adapter
 
+from pipeline.bases.reference import Original
 from pipeline.common import places
 from pipeline.common.values import digest_of_file
 from pipeline.made.artifacts import Adapter, Base, Dataset, Packed
@@ -85,7 +86,7 @@ def merged_weights(base: Path, adapter: Path, merge_dtype: str) -> dict[str, obj
     with opened(shards(base)) as found, opened_adapter(adapter, found) as loras:
         merged = Merged(found, loras)
         for name in loras:
-            weights[name] = torch.from_numpy(merged.whole(name, merge_dtype)).to(dtype)
+            weights[name] = torch.from_numpy(merged.whole(name, kind=merge_dtype)).to(dtype)
     return dict(weights)
 
 
@@ -261,7 +262,9 @@ def test_a_family_that_the_stream_does_not_know_takes_the_long_road_and_it_is_sa
         (tmp_path / road).mkdir()
         where = Where(threads=2, say=said[road].append)
         settings = Pack(quantization="Q8_0,F32")
-        made[road] = pack.run(tmp_path / road, settings, base, adapter, data, where=where)
+        made[road] = pack.run(
+            tmp_path / road, settings, base, adapter, data, Original(), where=where
+        )
     assert said["long"][0] == ("LlamaForCausalLM is packed the long way: blk.0.attn_q.weight")
     for road in made:
         agreed = [line for line in said[road] if line.startswith("merged and unmerged agree")]

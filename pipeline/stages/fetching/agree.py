@@ -10,7 +10,8 @@ The fourth, that both tokenize alike, is `vocabulary.check_tokens`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,22 +154,22 @@ def check_logits(folder: Path, plain: Path, key: Keys, threads: int) -> float:
 
 def _logits(
     folder: Path, texts: list[list[int]], threads: int, window: int | None
-) -> Iterable[NDArray[np.float32]]:
+) -> Iterator[NDArray[np.float32]]:
+    """Logits of each text. All are computed at once: the weights are read once."""
     import torch
 
     torch.set_num_threads(max(threads, 1))
     more = {"sliding_window": window} if window else {}
     model = empty(folder, **more).eval()
+    longest = max(map(len, texts))
+    # what is put behind a text changes nothing before it
+    ids = torch.tensor([[*text, *text[:1] * (longest - len(text))] for text in texts])
     with opened(sorted(folder.glob("*.safetensors"))) as weights:
-        merged = Merged(weights, {})
-        read = _reader(merged)
+        read = partial(Merged(weights, {}).whole, kind="F32")
         with brought(waiting(model), read), torch.inference_mode():
-            for ids in texts:
-                yield model(torch.tensor([ids]), use_cache=False).logits[0].numpy()
-
-
-def _reader(merged: Merged) -> Any:
-    return lambda name: merged.whole(name, "F32")
+            logits = model(ids, use_cache=False).logits
+    for row, text in zip(logits, texts, strict=True):
+        yield row[: len(text)].numpy()
 
 
 def divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def widened(bits: NDArray[Any]) -> NDArray[np.float32]:
-    """Stored weights as float32, flat; uint16 is bfloat16."""
+    """Stored weights as float32, flat; uint16 is bfloat16. What is float32 is not copied."""
     import numpy as np
 
     if bits.dtype != np.uint16:
-        return bits.astype(np.float32)
+        return bits.astype(np.float32, copy=False)
     if not compiled():
         return _widened(bits)
     out = np.empty(bits.size, np.float32)

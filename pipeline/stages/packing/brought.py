@@ -1,7 +1,10 @@
 """A model whose modules have their weights only while they compute: memory is the largest one's.
 
-bare = waiting(model)                      # a model on torch's meta device
-with brought(bare, read): model(...)       # read: a weight by its name in the files
+    bare = waiting(model)                      # a model on torch's meta device
+    with brought(bare, read): model(...)       # read: a weight, or rows of it, by its name
+
+Of an embedding only the rows are read that are looked up; a large linear module, as over the whole
+vocabulary, is computed in blocks of its rows.
 """
 
 from __future__ import annotations
@@ -9,16 +12,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Read = Callable[[str], NDArray[np.float32]]
+LARGE = 1 << 26  # weights: 256 MB in float32
+Bare = list[tuple[Any, dict[str, str]]]
 
 
-def waiting(model: Any) -> list[tuple[Any, dict[str, str]]]:
+class Read(Protocol):
+    """A weight by its name in the files, in float32; some of its rows."""
+
+    def __call__(
+        self, name: str, start: int = 0, stop: int | None = None, /
+    ) -> NDArray[np.float32]:
+        """Shape as stored."""
+
+
+def waiting(model: Any) -> Bare:
     """Modules without weights, and the names of these in the files of base and adapter.
 
     A weight that two modules share has the name of the first.
@@ -43,25 +56,67 @@ def _name(path: str, own: str) -> str:
 
 
 @contextmanager
-def brought(waiting: list[tuple[Any, dict[str, str]]], read: Read) -> Iterator[None]:
+def brought(waiting: Bare, read: Read) -> Iterator[None]:
     """Each of these modules has its weights while it computes."""
-    import torch
-
-    def bring(names: dict[str, str], module: Any, _: object) -> None:
-        for own, name in names.items():
-            weight = torch.from_numpy(read(name))
-            module._parameters[own] = torch.nn.Parameter(weight, requires_grad=False)
-
-    def take(names: dict[str, str], module: Any, _: object, __: object) -> None:
-        for own in names:
-            module._parameters[own] = module._parameters[own].to("meta")
-
-    hooks = []
-    for module, names in waiting:
-        hooks.append(module.register_forward_pre_hook(partial(bring, names)))
-        hooks.append(module.register_forward_hook(partial(take, names)))
+    undo: list[Callable[[], object]] = []
     try:
+        for module, names in waiting:
+            if _is_large_linear(module):
+                undo.append(_in_blocks(module, names, read))
+                continue
+            bring = module.register_forward_pre_hook(partial(_bring, names, read))
+            undo += [bring.remove, module.register_forward_hook(partial(_take, names)).remove]
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for each in undo:
+            each()
+
+
+def _bring(names: dict[str, str], read: Read, module: Any, given: Any) -> None:
+    import torch
+
+    for own, name in names.items():
+        if isinstance(module, torch.nn.Embedding):
+            weight = _looked_up(module.weight.shape, given[0], partial(read, name))
+        else:
+            weight = torch.from_numpy(read(name))
+        module._parameters[own] = torch.nn.Parameter(weight, requires_grad=False)
+
+
+def _take(names: dict[str, str], module: Any, _: object, __: object) -> None:
+    for own in names:
+        module._parameters[own] = module._parameters[own].to("meta")
+
+
+def _looked_up(shape: Any, ids: Any, rows: Callable[[int, int], NDArray[np.float32]]) -> Any:
+    """An embedding's weights of which only these rows are there: the others take no memory."""
+    import torch
+
+    weight = torch.empty(shape, dtype=torch.float32)
+    for token in ids.unique().tolist():
+        weight[token] = torch.from_numpy(rows(token, token + 1))[0]
+    return weight
+
+
+def _is_large_linear(module: Any) -> bool:
+    import torch
+
+    return type(module) is torch.nn.Linear and module.weight.numel() > LARGE
+
+
+def _in_blocks(module: Any, names: dict[str, str], read: Read) -> Callable[[], object]:
+    """Let a linear module compute some of its outputs after others; how to undo it."""
+    import torch
+
+    step = max(1, LARGE // 4 // module.in_features)
+
+    def forward(given: Any) -> Any:
+        found = []
+        for start in range(0, module.out_features, step):
+            stop = min(start + step, module.out_features)
+            parts = {own: torch.from_numpy(read(n, start, stop)) for own, n in names.items()}
+            found.append(torch.nn.functional.linear(given, parts["weight"], parts.get("bias")))
+        return torch.cat(found, -1)
+
+    module.forward = forward
+    return partial(delattr, module, "forward")

@@ -14,21 +14,18 @@ context only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import BadInput, ToolFailed
-from pipeline.stages.packing.brought import brought, waiting
+from pipeline.stages.packing.brought import Read, brought, waiting
 from pipeline.stages.packing.hollow import empty
 from pipeline.stages.packing.tree import Tree
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    Read = Callable[[str], NDArray[np.float32]]
 
 MAX_KL = {"F16": 0.001, "F32": 0.001, "BF16": 0.02}
 """By the type that the merged weights are rounded to: bfloat16 has three bits less than float16."""
@@ -90,7 +87,12 @@ def check(
             f"PEFT does not use the adapter as it is stored: {sorted(different)[0]}",
             "Merged are adapters whose config names all modules that they have factors for.",
         )
-    with brought(bare, lambda name: factors[name] if name in factors else plain(name)):
+
+    def unmerged(name: str, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+        """The adapter's, or the base's."""
+        return factors[name][start:stop] if name in factors else plain(name, start, stop)
+
+    with brought(bare, unmerged):
         ours = _logits(model, probes)
     with brought(bare, merged), model.disable_adapter():
         theirs = _logits(model, probes)

@@ -78,10 +78,15 @@ class Merged:
                 self._changed.add((name, kind))
         return found
 
-    def whole(self, name: str, merge_dtype: str) -> Rows:
-        """A tensor of the directory after the merge, in float32 and in its shape."""
-        shape = self.weights.tensors[name].shape
-        return self.source_rows(name, 0, shape[0], [merge_dtype])[merge_dtype].reshape(shape)
+    def whole(self, name: str, start: int = 0, stop: int | None = None, *, kind: str) -> Rows:
+        """A tensor of the directory after the merge, in float32 and in its shape, or rows of it.
+
+        Args:
+            kind: the type that what was merged is rounded to.
+        """
+        rows, *columns = self.weights.tensors[name].shape
+        stop = rows if stop is None else stop
+        return self.source_rows(name, start, stop, [kind])[kind].reshape(stop - start, *columns)
 
     def check_changed(self) -> None:
         """When all rows were made: every module of the adapter differs in the stored weights.
