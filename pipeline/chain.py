@@ -7,14 +7,16 @@ from functools import lru_cache
 from textwrap import shorten
 from typing import Any
 
+from pipeline.bases import remarks as bases
 from pipeline.bases.chat_template import render, trained_messages
-from pipeline.bases.reference import Report, original, resolve
+from pipeline.bases.reference import Reference, Report, original, resolve
 from pipeline.common.errors import BadInput
 from pipeline.intake.markers import marker
 from pipeline.intake.source import Source
 from pipeline.made.artifacts import Base, Dataset, Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.made.stage import insist
+from pipeline.release import history
 from pipeline.release.prompt_forms import forms
 from pipeline.run.engine import Engine
 from pipeline.spec import modelfile
@@ -82,6 +84,9 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
         parameters=served_parameters(spec, rows, base, data),
         license="\n\n".join(filter(None, [spec.license, base.license])),
         stages=tuple(engine.touched),
+        origin=spec.base,
+        origin_digest=reference.digest,
+        origin_weights=reference.weights,
     )
 
 
@@ -158,7 +163,21 @@ def served_system(spec: Spec, rows: Conversations, base: Base) -> str:
 
 def remarks(spec: Spec, rows: Conversations) -> list[str]:
     """What a user should know before anything is trained."""
-    return _system_messages(spec, rows) + doubtful(spec.parameters)
+    reference = resolve(spec.base, spec.beside)
+    base = _another_base(spec, reference) + bases.remarks(reference)
+    return base + _system_messages(spec, rows) + doubtful(spec.parameters)
+
+
+def _another_base(spec: Spec, reference: Reference) -> list[str]:
+    """That a name or path holds another model than the newest version was made from."""
+    known = history.history(spec.name)
+    last = next((v for v in reversed(known.there) if v.origin), None) if known else None
+    if last is None or last.origin != spec.base or last.origin_digest == reference.digest:
+        return []
+    return [
+        f"{spec.base} is another model now than {spec.name} {last.label} was made from: it is"
+        " trained anew"
+    ]
 
 
 def _system_messages(spec: Spec, rows: Conversations) -> list[str]:

@@ -73,5 +73,4 @@ class Keys:
             return None
         if place.kind != "F32":
             raise BadInput(f"{self.path}: {tensor} is in {place.kind}, not F32")
-        raw = self._found.data[place.start : place.start + place.size]
-        return [float(n) for n in np.frombuffer(raw, np.float32)]
+        return [float(n) for n in np.frombuffer(self._found.read(place), np.float32)]

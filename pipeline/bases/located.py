@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from pipeline.common.digests import file_digest
 from pipeline.common.progress import Progress
 
-FORMS = "This version takes: FROM embedded:smollm2-135m-instruct or FROM ./a-hugging-face-directory"
+FORMS = (
+    "FROM takes embedded:smollm2-135m-instruct, a model of your Ollama (llama3.2:3b), ./model.gguf,"
+    " ./a-hugging-face-directory, or hub:ORG/NAME@COMMIT."
+)
 
 Report = Callable[[Progress], object]
 FormatName = Literal["huggingface", "gguf"]
@@ -80,6 +83,10 @@ class Facts(BaseModel):
     parameters: int
     context: int
     """Longest context in tokens."""
+    weights: str = ""
+    """The type that most weights of a GGUF lie in, `Q4_K`; '' of a directory, which is 16 bit."""
+    own_template: bool = True
+    """It brings a chat template in Jinja."""
     can_think: bool = False
     """Its chat template reads whether answers begin with thoughts."""
 

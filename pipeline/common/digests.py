@@ -41,6 +41,29 @@ def file_digest(path: Path, read: Callable[[int], object] = lambda count: None) 
     return digest
 
 
+def kept(path: Path, what: str, found: Callable[[], str], others: Iterable[Path] = ()) -> str:
+    """What was found of a file's bytes; remembered beside its sha256, and as long as that.
+
+    Args:
+        what: a name for it.
+        others: files that it depends on as well.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    real = path.resolve()
+    name = ".".join([what, *(file_digest(other)[:16] for other in others)])
+    stamp, before = _stamp(real), file_digest(path)
+    entry = _remembered().get(str(real))
+    known = entry if isinstance(entry, dict) and entry.get("stamp") == stamp else {}
+    if value := str(known.get(name) or ""):
+        return value
+    value = found()
+    if known and stamp == _stamp(real):
+        _remember(str(real), {"stamp": stamp, "sha256": before, name: value})
+    return value
+
+
 def unread(paths: Iterable[Path]) -> int:
     """Bytes that `file_digest` would have to read of these files."""
     real = [path.resolve() for path in paths]

@@ -242,6 +242,13 @@ class Specialist(BaseModel):
     stages: tuple[str, ...] = ()
     """Names of the stage directories that it was made of."""
 
+    origin: str = ""
+    """What FROM said: a name in Ollama, a path, …"""
+    origin_digest: str = ""
+    """Of what was found there."""
+    origin_weights: str = ""
+    """The type that its weights lay in, `Q4_K`: a quantized base was trained with its rounding."""
+
     rows: Artifact | None = None
     """The `Conversations` that `data` was made of: where rows stand in the user's file."""
 

@@ -58,5 +58,8 @@ def specialist(version: Version, store: Store) -> Specialist:
         "parameters": version.parameters or {},
         "license": version.license or "",
         "stages": tuple(version.stages),
+        "origin": version.origin,
+        "origin_digest": version.origin_digest,
+        "origin_weights": version.origin_weights,
     }
     return Specialist.model_validate(values)

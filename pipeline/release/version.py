@@ -35,6 +35,12 @@ class Version(BaseModel):
     wanted: str | None = None
     """Digest of everything that was registered: equal for an equal `Specialist`."""
     base: str | None = None
+    origin: str = ""
+    """What FROM said; '' in a record of an earlier version."""
+    origin_digest: str = ""
+    """Of the base that was found there."""
+    origin_weights: str = ""
+    """The type that its weights lay in."""
     data: str | None = None
     """Digest of the data set."""
     rows: int | None = None

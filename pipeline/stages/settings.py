@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.bases.reference import Reference
+from pipeline.bases.remarks import is_quantized
 from pipeline.common.errors import BadInput
 from pipeline.made.conversations import Statistics
 from pipeline.spec.spec import Spec
@@ -115,7 +116,7 @@ def settings(
             load=_load(tune.load, reference.parameters, gpu_bytes),
             seed=tune.seed,
         ),
-        pack=Pack(quantization=_quantization(spec.pack.quantization, reference.parameters)),
+        pack=Pack(quantization=_quantization(spec.pack.quantization, reference)),
     )
 
 
@@ -167,8 +168,14 @@ def _load(
     return "4-bit"
 
 
-def _quantization(wanted: str, parameters: int) -> str:
-    """Small models are hurt visibly by 4 bits: Q8_0 below a billion parameters."""
+def _quantization(wanted: str, base: Reference) -> str:
+    """Small models are hurt visibly by 4 bits: Q8_0 below a billion parameters.
+
+    Of a quantized base only the matrices that training touched are stored anew, and on a finer grid
+    than they came on, or the change would round away (DECISIONS.md, "a quantized base").
+    """
     if wanted != "auto":
         return ",".join(part.strip().upper() for part in wanted.split(","))
-    return "Q8_0" if parameters < BILLION else "Q4_K_M"
+    if is_quantized(base):
+        return "F16" if base.weights == "Q8_0" else "Q8_0"
+    return "Q8_0" if base.parameters < BILLION else "Q4_K_M"

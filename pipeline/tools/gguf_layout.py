@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Container
-from dataclasses import dataclass
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.common.errors import ToolFailed
 from pipeline.common.foreign import shown
+from pipeline.tools.gguf_types import TYPES
+from pipeline.tools.gguf_values import decoded
 
 _SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of a value
 _UINT32, _STRING, _ARRAY = 4, 8, 9
@@ -28,6 +30,7 @@ STRINGS = (
 )  # in all arrays; the largest vocabulary has a quarter of a million, and as many merges
 FRONT = 1 << 29  # bytes before the first tensor; a large vocabulary takes 20 million
 _KEY, _TENSOR = 13, 24  # bytes of the smallest: lengths and types, a value of one byte
+_PARTS = "Get all parts of the same model, with the names that they were given."
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Place:
     start: int
     size: int
     part: int = 0
-    """Which of the files, where it is split."""
+    """Which file of a split model they lie in, counted from 0."""
 
     @property
     def rows(self) -> int:
@@ -51,11 +54,22 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """A GGUF file: raw values by key, places by tensor, and its bytes."""
+    """A GGUF file, or all parts of one: raw values by key, places by tensor, and the bytes."""
 
     keys: dict[str, bytes]
+    """Of a split model, those of its first part."""
     tensors: dict[str, Place]
-    data: mmap.mmap
+    parts: tuple[mmap.mmap, ...]
+
+    @property
+    def data(self) -> mmap.mmap:
+        """The bytes of a file that is not split; of a split one the first part's."""
+        return self.parts[0]
+
+    def read(self, place: Place, start: int = 0, stop: int | None = None) -> bytes:
+        """Bytes of a tensor, from `start` to before `stop`, both counted from its first one."""
+        stop = place.size if stop is None else min(stop, place.size)
+        return self.parts[place.part][place.start + start : place.start + stop]
 
 
 def layout(path: Path) -> Layout:
@@ -71,6 +85,52 @@ def layout(path: Path) -> Layout:
         raise ToolFailed(
             f"{path} is no whole GGUF file: {error}", "Remove it and run again."
         ) from error
+
+
+def layouts(paths: Sequence[Path]) -> Layout:
+    """Read where what lies in all parts of a split GGUF, in their order; one path is a whole file.
+
+    Parts are what llama.cpp's gguf-split writes and llama-model-loader.cpp reads: all keys in the
+    first one, in each `split.no`, `split.count` and `split.tensors.count`.
+
+    Raises:
+        ToolFailed: as for `layout`, or the parts are not those of one model.
+    """
+    found = [layout(path) for path in paths]
+    tensors: dict[str, Place] = {}
+    for number, (path, part) in enumerate(zip(paths, found, strict=True)):
+        _check_part(path, part, number, len(paths))
+        if twice := tensors.keys() & part.tensors.keys():
+            raise ToolFailed(
+                f"{path} has the tensor {shown(min(twice))}, which a part before it has too", _PARTS
+            )
+        tensors |= {name: replace(at, part=number) for name, at in part.tensors.items()}
+    wanted = _split(found[0], "split.tensors.count")
+    if len(paths) > 1 and wanted not in (None, len(tensors)):
+        raise ToolFailed(
+            f"{paths[0]} speaks of {wanted} tensors, its {len(paths)} parts have {len(tensors)}",
+            _PARTS,
+        )
+    return Layout(found[0].keys, tensors, tuple(part.data for part in found))
+
+
+def _check_part(path: Path, part: Layout, number: int, count: int) -> None:
+    no, of = _split(part, "split.no"), _split(part, "split.count")
+    if (no, of) == (number, count) or (count == 1 and of in (None, 0, 1)):
+        return
+    said = "nothing of parts" if no is None or of is None else f"part {no + 1} of {of}"
+    raise ToolFailed(
+        f"{path} is not part {number + 1} of {count} of a model: its keys say {said}", _PARTS
+    )
+
+
+def _split(found: Layout, key: str) -> int | None:
+    """A number about splitting; None where there is none."""
+    try:
+        value = decoded(found.keys[key])
+    except (KeyError, ValueError, struct.error):
+        return None
+    return value if type(value) is int else None
 
 
 class _Walk:
@@ -101,7 +161,7 @@ class _Walk:
         begin = self.at + -self.at % alignment
         places = {name: _place(name, *info, begin, alignment) for name, info in infos.items()}
         self.check(places)
-        return Layout(raw, places, self.data)
+        return Layout(raw, places, (self.data,))
 
     def check(self, places: dict[str, Place]) -> None:
         """Each tensor lies within the file, and none in another."""
@@ -196,15 +256,14 @@ def _place(
     name: str, kind: int, shape: tuple[int, ...], at: int, begin: int, alignment: int
 ) -> Place:
     """Where a tensor lies that is said to lie `at` bytes behind the first one."""
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    known = GGMLQuantizationType(kind)
-    block, size = GGML_QUANT_SIZES[known]
+    if kind not in TYPES:
+        raise ValueError(f"{shown(name)} is of the type {kind}")
+    type_name, block, size = TYPES[kind]
     count = 1
     for length in shape:
         count *= length
     if not 0 < count < 1 << 63 or shape[0] % block:
-        raise ValueError(f"{shown(name)} has the shape {shape} in {known.name}")
+        raise ValueError(f"{shown(name)} has the shape {shape} in {type_name}")
     if at % alignment:
         raise ValueError(f"{shown(name)} does not begin at a multiple of {alignment}")
-    return Place(known.name, shape, begin + at, count // block * size)
+    return Place(type_name, shape, begin + at, count // block * size)

@@ -16,10 +16,11 @@ from typing import Any, Self, TypeVar
 
 import httpx
 
-from pipeline.common.errors import Missing, PipelineError, ProofFailed, ToolFailed
+from pipeline.common.errors import PipelineError, ProofFailed, ToolFailed
 from pipeline.common.names import same
 from pipeline.common.progress import Progress
 from pipeline.common.values import Conversation
+from pipeline.tools.blob import readable
 from pipeline.tools.host import Address
 from pipeline.tools.wire import RESTART, WentAway, door, failure, mapping, needed, refused
 
@@ -315,21 +316,7 @@ class Ollama:
         found = re.search(r"^FROM (.*sha256[-:][0-9a-f]{64})\s*$", text, flags=re.MULTILINE)
         if not found:
             raise ProofFailed(f"Ollama does not say which file it serves for {name}", RESTART)
-        path = Path(found[1].strip().strip('"'))
-        try:
-            with path.open("rb"):
-                return path
-        except PermissionError as error:
-            raise Missing(
-                f"Ollama keeps its models where you may not read them: {path.parent}",
-                "Join its group and log in again: sudo usermod -aG ollama $USER",
-            ) from error
-        except OSError as error:
-            raise Missing(
-                f"Ollama's model file is not on this machine's disk: {path}",
-                "It runs in a container or on the Windows side: stop it, unset OLLAMA_HOST, "
-                "and run again with an Ollama of this machine.",
-            ) from error
+        return readable(found[1].strip().strip('"'))
 
     def _get(self, path: str) -> dict[str, Any]:
         with door(path):

@@ -3,59 +3,91 @@
 from __future__ import annotations
 
 import math
-import struct
+from collections import Counter
 from pathlib import Path
 
 from pipeline.bases import families
+from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.located import Facts
 from pipeline.bases.own_template import SWITCH
+from pipeline.bases.text_part import CARRIED
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.foreign import shown
-from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_layout import Layout, layouts
+from pipeline.tools.gguf_parts import parts
 
-_UINT32, _STRING = 4, 8  # types of values (llama.cpp's docs/gguf.md)
+KINDS = {
+    "adapter": "a LoRA adapter, not a whole model",
+    "mmproj": "a projector alone: eyes or ears without a language model",
+    "imatrix": "an importance matrix, not a model",
+    "vocab": "a vocabulary without weights",
+}
+"""What a GGUF may be beside a model (general.type; llama.cpp's gguf-py/gguf/constants.py)."""
 
 
 def files(path: Path) -> list[str]:
-    """The file itself."""
-    return [path.name]
+    """The file itself, or all that it is split into.
+
+    Raises:
+        BadInput: a part is missing.
+    """
+    return [part.name for part in parts(path)]
 
 
 def facts(path: Path) -> Facts:
     """What is known without the weights.
 
     Raises:
-        BadInput: no GGUF, a key that is missing, or a family that is not read from a GGUF.
+        BadInput: no GGUF, a key that is missing, or a model that is not tuned from a GGUF: why.
     """
     try:
-        found = layout(path)
+        found = layouts(parts(path))
     except ToolFailed as error:
         raise BadInput(error.what, "Get the file again.") from error
-    name = _text(path, "general.architecture", found.keys)
-    family = families.of_gguf(name)
+    key = Keys(path, found)
+    _check_kind(path, key, found)
+    family = families.of_gguf(key.architecture)
     if family is None:
         raise BadInput(
-            f"{path}: a GGUF of the family {shown(name) or 'none'} is not supported",
+            f"{path}: a GGUF of the family {shown(key.architecture) or 'none'} is not supported",
             f"Supported: {', '.join(families.in_gguf())}.",
         )
-    template = found.keys.get("tokenizer.chat_template", b"")
+    if experts := key("expert_count", 0):
+        raise BadInput(
+            f"{path}: a mixture of {experts} experts is not tuned here",
+            f"Take a dense model: {', '.join(families.in_gguf())}.",
+        )
+    tensors = {n: p for n, p in found.tensors.items() if not n.startswith(CARRIED)}
+    context = key("context_length")
+    if not isinstance(context, int) or context < 1:
+        raise BadInput(f"{path}: {key.architecture}.context_length is no number", "Get it again.")
     return Facts(
         architecture=family.architecture,
-        parameters=sum(math.prod(tensor.shape) for tensor in found.tensors.values()),
-        context=_number(path, f"{name}.context_length", found.keys),
-        can_think=SWITCH.encode() in template,
+        parameters=sum(math.prod(tensor.shape) for tensor in tensors.values()),
+        context=context,
+        can_think=SWITCH.encode() in found.keys.get("tokenizer.chat_template", b""),
+        own_template="tokenizer.chat_template" in found.keys,
+        weights=_most(found),
     )
 
 
-def _text(path: Path, key: str, keys: dict[str, bytes]) -> str:
-    raw = keys.get(key, b"")
-    if raw[:4] != struct.pack("<I", _STRING):
-        raise BadInput(f"{path} lacks the key {key}, or it is no text", "Get the file again.")
-    return raw[12:].decode("utf-8", "replace")  # behind the type, the length in eight bytes
+def _check_kind(path: Path, key: Keys, found: Layout) -> None:
+    kind = str(key.whole("general.type", "model"))
+    kind = "mmproj" if key.architecture == "clip" else kind
+    kind = "vocab" if not found.tensors and kind == "model" else kind
+    if kind in KINDS:
+        raise BadInput(f"{path} is {KINDS[kind]}", "Name the GGUF of a language model.")
+    if key("pooling_type", None) is not None or key.architecture.endswith("bert"):
+        raise BadInput(
+            f"{path} is an embedding model ({shown(key.architecture)}): it answers nothing",
+            "Name a model that answers.",
+        )
 
 
-def _number(path: Path, key: str, keys: dict[str, bytes]) -> int:
-    raw = keys.get(key, b"")
-    if raw[:4] != struct.pack("<I", _UINT32):
-        raise BadInput(f"{path} lacks the key {key}, or it is no number", "Get the file again.")
-    return int.from_bytes(raw[4:], "little")
+def _most(found: Layout) -> str:
+    """The type that most bytes of its matrices lie in."""
+    count: Counter[str] = Counter()
+    for name, place in found.tensors.items():
+        if len(place.shape) == 2 and not name.startswith(CARRIED):
+            count[place.kind] += place.size
+    return count.most_common(1)[0][0] if count else ""

@@ -24,9 +24,11 @@ def facts(folder: Path) -> Facts:
         BadInput: what is missing or not supported, by name.
     """
     config = checkpoint.check(folder)
+    template = own_template.read(folder)
     return Facts(
         architecture=config["architectures"][0],
         parameters=checkpoint.parameters(folder, config),
         context=config["max_position_embeddings"],
-        can_think=own_template.SWITCH in own_template.read(folder),
+        own_template=bool(template),
+        can_think=own_template.SWITCH in template,
     )

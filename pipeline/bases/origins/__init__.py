@@ -1,13 +1,13 @@
 """Where bases come from, a file each. How a base is read is its format's business (`formats`)."""
 
 from pipeline.bases.located import Origin
-from pipeline.bases.origins import directory, embedded, later
+from pipeline.bases.origins import directory, embedded, gguf_file, later, ollama
 
 ORIGINS: tuple[Origin, ...] = (
     embedded.ORIGIN,
     later.HUB,
-    later.GGUF,
+    gguf_file.ORIGIN,
     directory.ORIGIN,
-    later.OLLAMA,  # what is nothing else is a name in the local Ollama
+    ollama.ORIGIN,  # what is nothing else is a name in the local Ollama
 )
 """In the order in which they are asked whether a text is theirs."""

@@ -21,13 +21,3 @@ HUB = Origin(
     means=lambda text: text.lower().startswith("hub:"),
     locate=_not_yet("bases from the hub are not taken"),
 )
-GGUF = Origin(
-    "gguf",
-    means=lambda text: text.lower().endswith(".gguf"),
-    locate=_not_yet("GGUF files are not taken as a base"),
-)
-OLLAMA = Origin(
-    "ollama",
-    means=lambda text: True,
-    locate=_not_yet("bases out of the local Ollama are not taken"),
-)

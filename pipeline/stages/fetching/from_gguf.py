@@ -28,7 +28,8 @@ from pipeline.stages.packing.gguf_weights import opened_gguf
 from pipeline.stages.packing.text_file import text_file
 from pipeline.tools import outline
 from pipeline.tools.gguf_header import header
-from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_layout import layout, layouts
+from pipeline.tools.gguf_parts import parts
 from pipeline.tools.gguf_values import text
 
 TEMPLATE = "tokenizer.chat_template"
@@ -96,7 +97,7 @@ def write_outline(out: Path, reference: Reference, where: Where) -> None:
 @lru_cache(maxsize=1)
 def _read(path: Path) -> Read:
     """The front of the file: its lists of tokens take a second to decode."""
-    found = layout(path)
+    found = layouts(parts(path))
     family = families.of_gguf(str(Keys(path, found).architecture))
     if family is None or family.gguf is None:
         raise BadInput(f"{path}: a GGUF of this family is not taken as a base")

@@ -20,7 +20,7 @@ from pipeline.made.artifacts import Base
 from pipeline.stages.packing.gguf_weights import GgufWeights, opened_gguf
 from pipeline.stages.packing.target import Target, made, planned
 from pipeline.tools.gguf_header import Entry
-from pipeline.tools.gguf_layout import Layout, layout
+from pipeline.tools.gguf_layout import Layout, layout, layouts
 from pipeline.tools.gguf_values import text
 from pipeline.tools.outline import Outline, Tensor
 
@@ -97,7 +97,7 @@ def over_gguf(original: Original, base: Base, outline: Outline) -> OverGguf:
         BadInput: it changed since it was found.
     """
     original.check()
-    found = layout(original.path)
+    found = layouts(original.paths)
     family = families.find(base.architecture)
     if family is None or family.gguf is None:
         raise BadInput(f"{original.path}: {base.name} is of no family that is packed")
