@@ -240,8 +240,8 @@ def generate(shape: str, folder: Path) -> None:
         "rope_theta": 500000.0,
         "hidden_act": "silu",
         "tie_word_embeddings": True,
-        "bos_token_id": gguf_tokenizer.key(reader, "bos_token_id"),
-        "eos_token_id": gguf_tokenizer.key(reader, "eos_token_id"),
+        "bos_token_id": reader.whole("tokenizer.ggml.bos_token_id"),
+        "eos_token_id": reader.whole("tokenizer.ggml.eos_token_id"),
         "torch_dtype": "bfloat16",
         **({} if small else {"rope_scaling": ROPE}),
     }

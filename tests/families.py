@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
-LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+LINEAR = (
+    *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    *("qkv_proj", "gate_up_proj"),
+)
 ROPE = {
     "rope_type": "llama3",
     "factor": 8.0,
@@ -22,6 +25,7 @@ ROPE = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 64,
 }
+GEMMA = {"head_dim": 64, "sliding_window": 32, "query_pre_attn_scalar": 64}
 # Name: model type, dtype of the weights, files, what else stands in the config.
 FAMILIES: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "llama tied": ("llama", "bfloat16", 1, {"tie_word_embeddings": True}),
@@ -37,9 +41,23 @@ FAMILIES: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     ),
     "qwen2": ("qwen2", "bfloat16", 1, {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", "bfloat16", 1, {"tie_word_embeddings": False, "head_dim": 128}),
-    "gemma2": ("gemma2", "bfloat16", 1, {"head_dim": 64, "sliding_window": 32}),
-    "gemma2, float16": ("gemma2", "float16", 1, {"head_dim": 64, "sliding_window": 32}),
-    "gemma3": ("gemma3_text", "bfloat16", 1, {"head_dim": 64, "sliding_window": 32}),
+    "gemma2": ("gemma2", "bfloat16", 1, GEMMA),
+    "gemma2, float16": ("gemma2", "float16", 1, GEMMA),
+    "gemma3": ("gemma3_text", "bfloat16", 1, GEMMA),
+    "mistral": ("mistral", "bfloat16", 1, {"sliding_window": None}),
+    "phi3": ("phi3", "bfloat16", 1, {"tie_word_embeddings": False, "sliding_window": None}),
+    "granite": (
+        "granite",
+        "bfloat16",
+        1,
+        {
+            "embedding_multiplier": 12.0,
+            "attention_multiplier": 0.03125,
+            "residual_multiplier": 0.22,
+            "logits_scaling": 0.5,
+        },
+    ),
+    "smollm3": ("smollm3", "bfloat16", 1, {"tie_word_embeddings": True}),
 }
 VOCABULARY = 320
 SIZES = {
@@ -56,10 +74,11 @@ SIZES = {
 }
 
 
-def family_directory(family: str, folder: Path, **other: Any) -> Path:
+def family_directory(family: str, folder: Path, *, std: float = 0.05, **other: Any) -> Path:
     """Random weights, different for each tensor; norms and biases too.
 
     Args:
+        std: of the weights; the larger, the more a wrong number in config.json shows.
         other: values of config.json that take the place of those here.
     """
     import torch
@@ -71,12 +90,13 @@ def family_directory(family: str, folder: Path, **other: Any) -> Path:
     torch.manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(std=0.05).add_(1.0 if parameter.dim() == 1 else 0.0)
+            parameter.normal_(std=std).add_(1.0 if parameter.dim() == 1 else 0.0)
     size = sum(p.numel() for p in model.parameters()) * (4 if dtype == "float32" else 2)
     model = model.to(getattr(torch, dtype))
     model.save_pretrained(folder, max_shard_size=size if files == 1 else size // files)
     (folder / "tokenizer.model").write_bytes(_vocabulary())
-    (folder / "tokenizer_config.json").write_text('{"add_bos_token": true}')
+    tokens = {"add_bos_token": True, "tokenizer_class": "LlamaTokenizer"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokens))
     return folder
 
 

@@ -515,7 +515,7 @@ def family_directory(family: str, folder: Path) -> Path:
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         family,
-        vocab_size=len(gguf_tokenizer.key(reader, "tokens")),
+        vocab_size=len(reader.whole("tokenizer.ggml.tokens")),
         hidden_size=128,
         intermediate_size=256,
         num_hidden_layers=2,
@@ -524,8 +524,8 @@ def family_directory(family: str, folder: Path) -> Path:
         head_dim=32,
         max_position_embeddings=131072,
         tie_word_embeddings=True,
-        bos_token_id=gguf_tokenizer.key(reader, "bos_token_id"),
-        eos_token_id=gguf_tokenizer.key(reader, "eos_token_id"),
+        bos_token_id=reader.whole("tokenizer.ggml.bos_token_id"),
+        eos_token_id=reader.whole("tokenizer.ggml.eos_token_id"),
         **(rope if family == "llama" else {}),
     )
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -24,6 +24,14 @@ def check(folder: Path, config: dict[str, Any]) -> Family:
     family = _family(folder, config)
     _check_values(folder, config, family)
     _check_positions(folder, config, family)
+    if why := family.fault(config):
+        raise BadInput(f"{folder}: {why}", "What is trained would not be what is served.")
+    for name in family.needs:
+        if not (folder / name).is_file():
+            raise BadInput(
+                f"{folder} has no {name}, without which its vocabulary is taken for another kind",
+                f"Get {name} of the same model, too.",
+            )
     known(folder, "config.json", config, family.keys)
     return family
 
@@ -87,10 +95,7 @@ def _check_values(folder: Path, config: dict[str, Any], family: Family) -> None:
 
 def _check_positions(folder: Path, config: dict[str, Any], family: Family) -> None:
     """Position scaling and attention are such as the converter carries over."""
-    for key in ("rope_scaling", "rope_parameters"):  # both are read where both are there
-        scaling: Any = config.get(key) or {}
-        if not isinstance(scaling, dict):
-            scaling = {"rope_type": str(scaling)}
+    for key, scaling in _scalings(config):
         kinds = [scaling[k] for k in ("rope_type", "type") if scaling.get(k) is not None]
         for kind in kinds:
             if not isinstance(kind, str) or kind not in family.scalings:
@@ -100,7 +105,8 @@ def _check_positions(folder: Path, config: dict[str, Any], family: Family) -> No
                 )
         _, other = known(folder, "config.json", scaling, known_keys.ROPE)
         needed = [k for kind in kinds for k in family.scalings[kind]]
-        if other or scaling.get("partial_rotary_factor") not in (None, 1.0):
+        turned = scaling.get("partial_rotary_factor") not in (None, 1.0)
+        if other or (turned and "partial_rotary_factor" in family.expected):
             raise BadInput(
                 f"{folder}: {key} = {shown(scaling)} in config.json is not supported",
                 f"Supported: {', '.join(family.scalings)}, over the whole head.",
@@ -115,3 +121,20 @@ def _check_positions(folder: Path, config: dict[str, Any], family: Family) -> No
             f"{folder}: layer_types = {shown(layers)} in config.json is not supported",
             "Take a base whose layers all attend to the whole text (full_attention).",
         )
+
+
+def _scalings(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Every description of positions, by the key that it stands under; all are read.
+
+    Some families have one for each kind of attention.
+    """
+    found: list[tuple[str, dict[str, Any]]] = []
+    for key in ("rope_scaling", "rope_parameters"):
+        value: Any = config.get(key) or {}
+        if not isinstance(value, dict):
+            value = {"rope_type": str(value)}
+        kinds = ("full_attention", "sliding_attention")
+        nested = {k: v for k, v in value.items() if k in kinds and isinstance(v, dict)}
+        plain = {k: v for k, v in value.items() if k not in nested}
+        found += [(key, {**plain, **one}) for one in nested.values() or ({},)]
+    return found

@@ -23,20 +23,23 @@ def number(value: Any) -> bool:
     return type(value) is int and -1 <= value < MOST
 
 
-def _real(value: Any) -> bool:
+def real(value: Any) -> bool:
+    """A number."""
     return type(value) in (int, float) and abs(value) < 1e40  # 1e30 is "no longest text"
 
 
-def _flag(value: Any) -> bool:
+def flag(value: Any) -> bool:
+    """True or false."""
     return isinstance(value, bool)
 
 
-def _word(value: Any) -> bool:
+def word(value: Any) -> bool:
+    """A name without anything that another program could take for more."""
     return isinstance(value, str) and re.fullmatch(r"[\w.+ -]{1,100}", value) is not None
 
 
 def _words(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_word, value))
+    return isinstance(value, list) and all(map(word, value))
 
 
 def ids(value: Any) -> bool:
@@ -48,7 +51,7 @@ def _plain(value: Any) -> bool:
     """Words, numbers and flags under names: nobody reads them."""
     if isinstance(value, dict):
         return all(map(_plain, value.values()))
-    return _word(value) or _real(value) or _flag(value)
+    return word(value) or real(value) or flag(value)
 
 
 def _empty(value: Any) -> bool:
@@ -59,7 +62,7 @@ def _token(value: Any) -> bool:
     """A token's spelling, or the description that transformers writes of it."""
     if isinstance(value, dict):
         flags = ("lstrip", "normalized", "rstrip", "single_word", "special")
-        kinds: dict[str, Fits] = {"content": _text, "__type": _word, **dict.fromkeys(flags, _flag)}
+        kinds: dict[str, Fits] = {"content": _text, "__type": word, **dict.fromkeys(flags, flag)}
         return "content" in value and all(k in kinds and kinds[k](v) for k, v in value.items())
     return _text(value)
 
@@ -85,34 +88,34 @@ _FLAGS = (
 )
 CONFIG: dict[str, Fits] = {
     **dict.fromkeys(_COUNTS, number),
-    **dict.fromkeys(_FLAGS, _flag),
+    **dict.fromkeys(_FLAGS, flag),
     **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), ids),
-    **dict.fromkeys(("attention_dropout", "initializer_range", "rms_norm_eps"), _real),
-    **dict.fromkeys(("rope_theta", "partial_rotary_factor"), _real),
-    **dict.fromkeys(("model_type", "hidden_act", "dtype", "transformers_version"), _word),
-    "unsloth_version": _word,
+    **dict.fromkeys(("attention_dropout", "initializer_range", "rms_norm_eps"), real),
+    **dict.fromkeys(("rope_theta", "partial_rotary_factor"), real),
+    **dict.fromkeys(("model_type", "hidden_act", "dtype", "transformers_version"), word),
+    "unsloth_version": word,
     **dict.fromkeys(("architectures", "layer_types"), _words),
     **dict.fromkeys(("rope_scaling", "rope_parameters"), lambda value: isinstance(value, dict)),
     "transformers.js_config": _plain,
 }
 ROPE: dict[str, Fits] = {
-    **dict.fromkeys(("rope_type", "type"), _word),
-    **dict.fromkeys(("factor", "low_freq_factor", "high_freq_factor", "rope_theta"), _real),
-    "partial_rotary_factor": _real,
+    **dict.fromkeys(("rope_type", "type"), word),
+    **dict.fromkeys(("factor", "low_freq_factor", "high_freq_factor", "rope_theta"), real),
+    "partial_rotary_factor": real,
     "original_max_position_embeddings": number,
 }
 TOKENIZER: dict[str, Fits] = {
-    **dict.fromkeys(("add_bos_token", "add_eos_token", "add_prefix_space", "legacy"), _flag),
-    **dict.fromkeys(("clean_up_tokenization_spaces", "split_special_tokens"), _flag),
-    **dict.fromkeys(("spaces_between_special_tokens", "use_default_system_prompt"), _flag),
-    **dict.fromkeys(("is_local", "trim_offsets", "fix_mistral_regex", "do_lower_case"), _flag),
+    **dict.fromkeys(("add_bos_token", "add_eos_token", "add_prefix_space", "legacy"), flag),
+    **dict.fromkeys(("clean_up_tokenization_spaces", "split_special_tokens"), flag),
+    **dict.fromkeys(("spaces_between_special_tokens", "use_default_system_prompt"), flag),
+    **dict.fromkeys(("is_local", "trim_offsets", "fix_mistral_regex", "do_lower_case"), flag),
     **{f"{name}_token": _token for name in ("bos", "eos", "unk", "pad", "sep", "cls", "mask")},
     **dict.fromkeys(("added_tokens_decoder", "additional_special_tokens"), _tokens),
     "extra_special_tokens": _tokens,
-    "model_max_length": _real,
+    "model_max_length": real,
     **dict.fromkeys(("max_length", "stride"), number),
-    **dict.fromkeys(("padding_side", "truncation_side", "tokenizer_class", "errors"), _word),
-    **dict.fromkeys(("backend", "processor_class", "truncation_strategy"), _word),
+    **dict.fromkeys(("padding_side", "truncation_side", "tokenizer_class", "errors"), word),
+    **dict.fromkeys(("backend", "processor_class", "truncation_strategy"), word),
     "model_input_names": _words,
     "sp_model_kwargs": _empty,
 }

@@ -6,10 +6,30 @@ learnt from the converter (stages/fetching/outlining.py).
 
 from __future__ import annotations
 
-from pipeline.bases.families import llama, qwen2, qwen3
+from pipeline.bases.families import (
+    gemma2,
+    gemma3,
+    granite,
+    llama,
+    mistral,
+    phi3,
+    qwen2,
+    qwen3,
+    smollm3,
+)
 from pipeline.bases.families.family import Family
 
-FAMILIES: tuple[Family, ...] = (llama.FAMILY, qwen2.FAMILY, qwen3.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    llama.FAMILY,
+    mistral.FAMILY,
+    qwen2.FAMILY,
+    qwen3.FAMILY,
+    gemma2.FAMILY,
+    gemma3.FAMILY,
+    phi3.FAMILY,
+    granite.FAMILY,
+    smollm3.FAMILY,
+)
 """Those that were seen to go through: a test takes each to a GGUF that computes the same."""
 
 

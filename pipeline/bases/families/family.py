@@ -80,6 +80,18 @@ class Gguf:
     them, each with the reason why nothing is lost."""
 
 
+def _none(config: dict[str, Any]) -> str:
+    return ""
+
+
+def no_shorter_window(config: dict[str, Any]) -> str:
+    """llama.cpp lets this family attend to the whole text, whatever its config says."""
+    window, context = config.get("sliding_window"), config.get("max_position_embeddings")
+    if isinstance(window, int) and isinstance(context, int) and window < context:
+        return f"it attends to {window} tokens (sliding_window), llama.cpp to all {context}"
+    return ""
+
+
 @dataclass(frozen=True)
 class Family:
     """What is particular to a family."""
@@ -96,6 +108,11 @@ class Family:
     """What llama.cpp computes, unasked: keys of config.json, which must be absent or so."""
     scalings: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: SCALINGS)
     """Position scalings that the converter carries over, and the numbers that each needs."""
+    needs: tuple[str, ...] = ()
+    """Files of a directory without which the converter takes the vocabulary for another kind."""
+    fault: Callable[[dict[str, Any]], str] = _none
+    """Why llama.cpp would compute something else of a config.json than transformers; '' for none:
+    what no key of it says alone."""
     attention: tuple[str, ...] = ("full_attention",)
     """What may stand in `layer_types` of config.json."""
     more_keys: Mapping[str, Fits] = field(default_factory=dict)

@@ -1,5 +1,17 @@
 """Qwen 2 and 2.5, dense."""
 
-from pipeline.bases.families.family import Family
+from __future__ import annotations
 
-FAMILY = Family("Qwen2ForCausalLM", "qwen2")
+from typing import Any
+
+from pipeline.bases.families.family import Family, Gguf
+from pipeline.bases.families.from_keys import own_head, positions, sizes
+from pipeline.bases.gguf_keys import Keys
+
+
+def config(key: Keys) -> dict[str, Any]:
+    """config.json from the keys of a GGUF."""
+    return {**sizes(key), **own_head(key), **positions(key), "hidden_act": "silu"}
+
+
+FAMILY = Family("Qwen2ForCausalLM", "qwen2", gguf=Gguf("qwen2", config))

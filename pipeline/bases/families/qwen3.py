@@ -1,5 +1,23 @@
 """Qwen 3, dense."""
 
-from pipeline.bases.families.family import Family
+from __future__ import annotations
 
-FAMILY = Family("Qwen3ForCausalLM", "qwen3")
+from typing import Any
+
+from pipeline.bases.families.family import Family, Gguf
+from pipeline.bases.families.from_keys import head, positions, sizes
+from pipeline.bases.gguf_keys import Keys
+
+
+def config(key: Keys) -> dict[str, Any]:
+    """config.json from the keys of a GGUF."""
+    return {
+        **sizes(key),
+        "head_dim": head(key),  # transformers takes 128 without it
+        **positions(key),
+        "hidden_act": "silu",
+        "attention_bias": False,
+    }
+
+
+FAMILY = Family("Qwen3ForCausalLM", "qwen3", gguf=Gguf("qwen3", config))

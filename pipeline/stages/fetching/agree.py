@@ -19,6 +19,7 @@ from pipeline.bases.families.family import Gguf
 from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.text_part import TextPart
 from pipeline.common.errors import ToolFailed
+from pipeline.common.values import read_json
 from pipeline.stages.packing.brought import brought, waiting
 from pipeline.stages.packing.hollow import empty
 from pipeline.stages.packing.merged import Merged
@@ -135,7 +136,7 @@ def check_logits(folder: Path, plain: Path, key: Keys, threads: int) -> float:
     Raises:
         ToolFailed: they disagree on a text.
     """
-    window = WINDOW if key(_WINDOW, None) else None
+    window = WINDOW if read_json(folder / "config.json").get("sliding_window") else None
     changed = {f"{key.architecture}.{_WINDOW}": window} if window else {}
     with Model(plain, weights=True, changed=changed) as model:
         ids = [model.tokenize(text, special=False, bos=True) for text in TEXTS]

@@ -1,96 +1,194 @@
 """A Hugging Face tokenizer rebuilt from a GGUF's own keys.
 
 The loader of transformers builds another one (it splits and falls back to bytes differently); this
-one reproduces llama.cpp's own token cases. Byte-level BPE only: merges are stored, and `pre` names
-the split pattern (patterns as in llama.cpp, src/llama-vocab.cpp).
+one reproduces llama.cpp's own token cases. Three kinds are known, by `tokenizer.ggml.model`:
+- gpt2: byte-level BPE; merges are stored, and `pre` names how a text is split into words.
+- llama: SentencePiece BPE; what may be merged follows from the pieces and their scores.
+- gemma4: BPE with stored merges on whole lines, and bytes for what has no piece.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.bases.gguf_keys import Keys
 from pipeline.common.errors import BadInput
+from pipeline.common.foreign import shown
 from pipeline.common.values import write_json
+from pipeline.stages.fetching.splits import SPLITS, splitter
 
-WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-SPLITS = {"llama-bpe": WORDS % r"\p{N}{1,3}", "qwen2": WORDS % r"\p{N}", "smollm": ""}
-CONTROL, USER_DEFINED = 3, 4  # llama.h, llama_token_type
+if TYPE_CHECKING:
+    from pipeline.bases.gguf_keys import Keys
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # llama.h, llama_token_type
 NAMED = {"bos": "bos", "eos": "eos", "padding": "pad", "unknown": "unk"}
+OTHERWISE = {"llama": {"bos": 1, "eos": 2, "unknown": 0}}  # ids where no key says them
+BLANK = "▁"
 
 
-def write_tokenizer(reader: Keys, out: Path) -> None:
+def write_tokenizer(keys: Keys, out: Path) -> None:
     """Write tokenizer.json and tokenizer_config.json.
 
     Args:
-        reader: of the GGUF.
+        keys: of the GGUF.
         out: the Hugging Face directory.
 
     Raises:
-        BadInput: a kind of vocabulary that is not rebuilt here, by name.
+        BadInput: a kind of vocabulary that is not rebuilt here, by name, or one that is none.
     """
-    tokens, pre = key(reader, "tokens"), key(reader, "pre")
-    if key(reader, "model") != "gpt2" or pre not in SPLITS:
+    model, pre = _kind(keys)
+    tokens = [str(token) or f"[EMPTY_{i}]" for i, token in enumerate(_key(keys, "tokens"))]
+    named = _named(keys, tokens, model)
+    try:
+        built = _built(keys, tokens, model, pre, named.get("unk_token"))
+        _add(built, tokens, _types(keys, tokens))
+        if _adds_bos(keys, model, pre):
+            _put_bos(built, named["bos_token"])
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise BadInput(
-            f"the base's vocabulary ({key(reader, 'model')}, {pre}) cannot be rebuilt",
-            f"Supported: {', '.join(SPLITS)}.",
-        )
-    adds_bos = key(reader, "add_bos_token")
-    if adds_bos is None:
-        adds_bos = pre == "llama-bpe"  # as llama-vocab.cpp decides where the key is missing
-    built = _byte_level(tokens, key(reader, "token_type"), key(reader, "merges"), pre)
-    if adds_bos:
-        _put_bos(built, tokens[key(reader, "bos_token_id")])
+            f"{keys.path}: its vocabulary contradicts itself: {shown(repr(error), 200)}",
+            "Get the file again.",
+        ) from error
     built.save(str(out / "tokenizer.json"))
-    named = {
-        f"{short}_token": tokens[i]
-        for name, short in NAMED.items()
-        if (i := key(reader, f"{name}_token_id")) is not None
-    }
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_prefix_space": False,
+        "add_prefix_space": model == "llama" and _prefixed(keys),
         "clean_up_tokenization_spaces": False,
         **named,
     }
     write_json(out / "tokenizer_config.json", config)
 
 
-def key(reader: Keys, name: str) -> Any:
-    """A key of the vocabulary; None if the GGUF lacks it."""
-    return reader.whole(f"tokenizer.ggml.{name}", None)
+def _key(keys: Keys, name: str, otherwise: Any = None) -> Any:
+    """A key of the vocabulary; an empty list of tokens is as good as none."""
+    return keys.whole(f"tokenizer.ggml.{name}", [] if name == "tokens" else otherwise)
 
 
-def _byte_level(tokens: list[str], types: list[int], merges: list[str], pre: str) -> Any:
-    from tokenizers import AddedToken, Tokenizer, decoders
+def _kind(keys: Keys) -> tuple[str, str]:
+    model, pre = _key(keys, "model"), _key(keys, "pre", "default")
+    if model not in ("llama", "gemma4") and (model != "gpt2" or pre not in SPLITS):
+        raise BadInput(
+            f"the base's vocabulary ({shown(model)}, {shown(pre)}) cannot be rebuilt",
+            f"Supported: llama, gemma4, and gpt2 with {', '.join(SPLITS)}.",
+        )
+    return model, pre
+
+
+def _named(keys: Keys, tokens: list[str], model: str) -> dict[str, str]:
+    """Spellings of the tokens that a config names."""
+    found = {}
+    for name, short in NAMED.items():
+        i = _key(keys, f"{name}_token_id", OTHERWISE.get(model, {}).get(name))
+        if isinstance(i, int) and 0 <= i < len(tokens):
+            found[f"{short}_token"] = tokens[i]
+    return found
+
+
+def _types(keys: Keys, tokens: list[str]) -> list[int]:
+    return _key(keys, "token_type") or [NORMAL] * len(tokens)
+
+
+def _adds_bos(keys: Keys, model: str, pre: str) -> bool:
+    """As llama-vocab.cpp decides where the key is missing."""
+    asked = _key(keys, "add_bos_token")
+    return (
+        asked
+        if isinstance(asked, bool)
+        else model == "llama" or (model == "gpt2" and SPLITS[pre].bos)
+    )
+
+
+def _prefixed(keys: Keys) -> bool:
+    """A SentencePiece text begins with a blank, unless a key says otherwise."""
+    return _key(keys, "add_space_prefix", True) is not False
+
+
+def _built(keys: Keys, tokens: list[str], model: str, pre: str, unknown: str | None) -> Any:
+    vocabulary = {token: i for i, token in enumerate(tokens)}
+    if len(vocabulary) != len(tokens):
+        raise ValueError("a token stands in it twice")  # llama.cpp does not load it
+    if model == "gpt2":
+        return _byte_level(vocabulary, _stored_merges(keys), pre)
+    if model == "gemma4":
+        return _lines(vocabulary, _stored_merges(keys), unknown)
+    merges = _merges(vocabulary, _types(keys, tokens), _key(keys, "scores"))
+    return _pieces(vocabulary, merges, unknown, prefixed=_prefixed(keys))
+
+
+def _stored_merges(keys: Keys) -> list[tuple[str, str]]:
+    pairs = []
+    for merge in keys.whole("tokenizer.ggml.merges"):
+        at = merge.find(" ", 1)  # a left part may begin with one, none is empty
+        pairs.append((merge[:at], merge[at + 1 :]))
+    return pairs
+
+
+def _merges(
+    vocabulary: dict[str, int], types: list[int], scores: list[float]
+) -> list[tuple[str, str]]:
+    """Each split of a piece into two pieces is a merge, ranked by the piece's score."""
+    ranked = []
+    for (piece, kind), score in zip(zip(vocabulary, types, strict=True), scores, strict=True):
+        if kind == NORMAL:
+            splits = ((piece[:at], piece[at:]) for at in range(1, len(piece)))
+            found = [(one, two) for one, two in splits if one in vocabulary and two in vocabulary]
+            found.sort(key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
+            ranked.append((-score, found))
+    ranked.sort(key=lambda group: group[0])  # stable: equal ones stay in the vocabulary's order
+    return list(chain.from_iterable(found for _, found in ranked))
+
+
+def _byte_level(vocabulary: dict[str, int], merges: list[tuple[str, str]], pre: str) -> Any:
+    from tokenizers import Tokenizer, decoders
     from tokenizers.models import BPE
 
-    vocabulary = {token: i for i, token in enumerate(tokens)}
-    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
-    built = Tokenizer(BPE(vocab=vocabulary, merges=pairs, ignore_merges=pre == "llama-bpe"))
-    built.pre_tokenizer = _splitter(pre)
+    split = SPLITS[pre]
+    built = Tokenizer(BPE(vocab=vocabulary, merges=merges, ignore_merges=split.whole))
+    built.pre_tokenizer = splitter(split)
     built.decoder = decoders.ByteLevel()
-    for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
-        found = [token for token, its in zip(tokens, types, strict=True) if its == kind]
-        added = [AddedToken(token, special=special, normalized=False) for token in found]
-        (built.add_special_tokens if special else built.add_tokens)(added)
     return built
 
 
-def _splitter(pre: str) -> Any:
+def _pieces(
+    vocabulary: dict[str, int],
+    merges: list[tuple[str, str]],
+    unknown: str | None,
+    *,
+    prefixed: bool,
+) -> Any:
+    from tokenizers import Tokenizer, decoders, normalizers
+    from tokenizers.models import BPE
+
+    model = BPE(
+        vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=True
+    )
+    built = Tokenizer(model)
+    first = [normalizers.Prepend(BLANK)] if prefixed else []
+    built.normalizer = normalizers.Sequence([*first, normalizers.Replace(" ", BLANK)])
+    last = [decoders.Strip(" ", 1, 0)] if prefixed else []
+    built.decoder = decoders.Sequence(
+        [decoders.Replace(BLANK, " "), decoders.ByteFallback(), decoders.Fuse(), *last]
+    )
+    return built
+
+
+def _lines(vocabulary: dict[str, int], merges: list[tuple[str, str]], unknown: str | None) -> Any:
     from tokenizers import Regex, pre_tokenizers
 
-    if pre == "smollm":
-        first: Any = pre_tokenizers.Digits(individual_digits=True)
-    else:
-        first = pre_tokenizers.Split(Regex(SPLITS[pre]), "isolated")
-    own_pattern = pre == "smollm"  # after the digits, GPT-2's pattern
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=own_pattern)
-    return pre_tokenizers.Sequence([first, byte_level])
+    built = _pieces(vocabulary, merges, unknown, prefixed=False)
+    built.pre_tokenizer = pre_tokenizers.Split(Regex(r"[^\n]+|\n+"), "isolated")
+    return built
+
+
+def _add(built: Any, tokens: list[str], types: list[int]) -> None:
+    """Tell it what is one token wherever it is spelled."""
+    from tokenizers import AddedToken
+
+    for kinds, special in (((UNKNOWN, CONTROL), True), ((USER_DEFINED,), False)):
+        found = [token for token, its in zip(tokens, types, strict=True) if its in kinds]
+        added = [AddedToken(token, special=special, normalized=False) for token in found]
+        (built.add_special_tokens if special else built.add_tokens)(added)
 
 
 def _put_bos(built: Any, bos: str) -> None:
