@@ -6,6 +6,7 @@ The format is llama.cpp's (docs/gguf.md, "gguf_metadata_value_type").
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 _FORMS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -42,6 +43,15 @@ def text(value: str) -> bytes:
     """A text as GGUF writes it: type, length, bytes."""
     plain = value.encode()
     return struct.pack("<IQ", _STRING, len(plain)) + plain
+
+
+def texts(values: Sequence[str]) -> bytes:
+    """An array of texts as GGUF writes it."""
+    parts = [struct.pack("<IIQ", _ARRAY, _STRING, len(values))]
+    for value in values:
+        plain = value.encode()
+        parts += [struct.pack("<Q", len(plain)), plain]
+    return b"".join(parts)
 
 
 def float32(value: float) -> bytes:

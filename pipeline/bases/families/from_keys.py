@@ -43,7 +43,7 @@ def sizes(key: Keys) -> dict[str, Any]:
         "num_attention_heads": int(key("attention.head_count")),
         "num_key_value_heads": int(key("attention.head_count_kv", key("attention.head_count"))),
         # rows, not tokens: some files pad one, some the other
-        "vocab_size": embedding[0] if embedding else int(key("vocab_size")),
+        "vocab_size": embedding[0] if embedding else len(key.whole("tokenizer.ggml.tokens")),
         "max_position_embeddings": int(key("context_length")),
         "rms_norm_eps": short(key("attention.layer_norm_rms_epsilon")),
     }
