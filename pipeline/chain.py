@@ -36,16 +36,24 @@ def check(spec: Spec, report: Report = lambda progress: None) -> None:
         report: told how much of a large base is read, where it was never seen.
 
     Raises:
-        BadInput: a base that cannot be used, a quantization that llama.cpp cannot make, a marker of
-            chat templates in SYSTEM.
-        Missing: the embedded base is not on this machine.
+        BadInput: a base that cannot be used, and what `check_words` refuses.
+        Missing: the base is not on this machine.
+    """
+    check_words(spec)
+    resolve(spec.base, spec.beside, report)
+
+
+def check_words(spec: Spec) -> None:
+    """Refuse what can be refused without the base.
+
+    Raises:
+        BadInput: a quantization that llama.cpp cannot make, a marker of chat templates in SYSTEM.
     """
     if found := marker(spec.system):
         raise BadInput(
             f"SYSTEM of the Modelfile spells {found}, a marker of chat templates",
             "Remove it: the base's template writes its own.",
         )
-    resolve(spec.base, spec.beside, report)
     if spec.pack.quantization != "auto":  # the chosen ones exist; asking costs a library load
         for name in spec.pack.quantization.split(","):
             pack.check_type(name.strip().upper())

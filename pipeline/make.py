@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pipeline.chain import build, check, remarks, take_in
+from pipeline.bases.reference import bring
+from pipeline.chain import build, check, check_words, remarks, take_in
 from pipeline.common.progress import Progress
 from pipeline.common.words import duration
 from pipeline.intake.source import Source
 from pipeline.made.artifacts import Specialist
+from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Where
 from pipeline.plan import plan
 from pipeline.release import publish
@@ -48,12 +50,14 @@ def make(
     watcher: Watcher,
     *,
     replace: bool = False,
+    download: bool = False,
 ) -> tuple[Specialist, Address]:
     """Train, register and prove; what was made before is not made again.
 
     Args:
         watcher: told how the stages go.
         replace: take the name even if another model has it.
+        download: a base of the hub that is not here may be downloaded.
 
     Returns: what is served now, and where.
 
@@ -62,9 +66,8 @@ def make(
     """
     store = Store()
     with store.lease():
-        check(asked, lambda progress: shown.report("base", progress))
         engine = ChildProcess(store, watcher, device=device.device)
-        rows = take_in(source, engine)
+        rows = look_at(asked, source, engine, shown, download=download)
         address = server.ensure(lambda line: shown.say("ollama", line))
         with Ollama(address) as ollama:
             publish.settle(
@@ -81,6 +84,32 @@ def make(
                     capable(ollama, asked.parameters)
                 _release(made, ollama, engine, shown, replace=replace)
     return made, address
+
+
+def look_at(
+    asked: Spec, source: Source, engine: Engine, shown: Shown, *, download: bool
+) -> Conversations:
+    """The rows, once they and the base are seen to be good; the base is here then.
+
+    A download is long: it begins when nothing else can be refused.
+
+    Raises:
+        PipelineError: what cannot be used, or had.
+    """
+
+    def report(progress: Progress) -> None:
+        shown.report("base", progress)
+
+    if not download:
+        check(asked, report)
+        return take_in(source, engine)
+    check_words(asked)
+    rows = take_in(source, engine)
+    done = bring(asked.base, report, lambda line: shown.say("base", line))
+    check(asked, report)
+    if done:
+        shown.done("base", done)
+    return rows
 
 
 def _look_ahead(

@@ -36,6 +36,18 @@ def check(folder: Path) -> dict[str, Any]:
     Raises:
         BadInput: what is missing or not supported, by name.
     """
+    config, family = check_words(folder)
+    found = {k: v for name in weight_files(folder) for k, v in header(folder / name).items()}
+    _check_shapes(folder, config, family, found)
+    return config
+
+
+def check_words(folder: Path) -> tuple[dict[str, Any], Family]:
+    """config.json and its family, of a directory whose weights may still be missing.
+
+    Raises:
+        BadInput: what is missing or not supported, by name.
+    """
     _check_no_adapter(folder)
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
@@ -45,10 +57,7 @@ def check(folder: Path) -> dict[str, Any]:
             )
     config = read(folder, "config.json")
     _check_code(folder, config)
-    family = architecture.check(folder, config)
-    found = {k: v for name in weight_files(folder) for k, v in header(folder / name).items()}
-    _check_shapes(folder, config, family, found)
-    return config
+    return config, architecture.check(folder, config)
 
 
 def _check_no_adapter(folder: Path) -> None:

@@ -18,6 +18,7 @@ FORMS = (
 )
 
 Report = Callable[[Progress], object]
+Say = Callable[[str], object]
 FormatName = Literal["huggingface", "gguf"]
 
 
@@ -105,6 +106,9 @@ class Origin:
     """
     facts: Facts | None = None
     """Of an origin that always gives the same base."""
+    bring: Callable[[str, Report, Say], str] | None = None
+    """Gets a base to this machine where the user allows it: the text, who is told how far it is,
+    and what went wrong on the way. Returns in words what was done, '' where it was there."""
 
 
 def digests(

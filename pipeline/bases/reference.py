@@ -7,11 +7,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.bases.formats import FORMATS
-from pipeline.bases.located import Facts, Located, Report, digests
+from pipeline.bases.located import Facts, Located, Origin, Report, Say, digests
 from pipeline.bases.origins import ORIGINS
 from pipeline.common.errors import BadInput, Missing
 
-__all__ = ["Original", "Reference", "Report", "original", "refuse_if_changed", "resolve"]
+__all__ = ["Original", "Reference", "Report", "bring", "original", "refuse_if_changed", "resolve"]
 
 
 class Reference(Located, Facts):
@@ -28,12 +28,32 @@ def resolve(text: str, beside: Path, report: Report = lambda progress: None) -> 
 
     Raises:
         BadInput: a form that this version does not take, or a base that cannot be used.
-        Missing: the embedded base is not on this machine.
+        Missing: it is not on this machine.
     """
-    origin = next(origin for origin in ORIGINS if origin.means(text))
+    origin = _origin(text)
     located = origin.locate(text, beside, report)
     facts = origin.facts or FORMATS[located.format].facts(located.path)
     return Reference(**located.model_dump(), **facts.model_dump())
+
+
+def bring(text: str, report: Report = lambda progress: None, say: Say = lambda line: None) -> str:
+    """Get the base that `FROM text` means to this machine, if it lies elsewhere and is not here.
+
+    Args:
+        report: told how far it is.
+        say: told what is waited for on the way.
+
+    Returns: what was done, in words; '' if nothing was to do.
+
+    Raises:
+        PipelineError: it cannot be had: what happened, and what to do.
+    """
+    get = _origin(text).bring
+    return get(text, report, say) if get else ""
+
+
+def _origin(text: str) -> Origin:
+    return next(origin for origin in ORIGINS if origin.means(text))
 
 
 class Original(BaseModel):

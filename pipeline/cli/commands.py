@@ -11,6 +11,7 @@ import click
 
 from pipeline import __version__
 from pipeline.cli import keeping, listing, versions
+from pipeline.cli.again import offered
 from pipeline.cli.options import json_or_text, wanted
 from pipeline.cli.outer import Door
 from pipeline.common import places, private
@@ -36,10 +37,12 @@ def main() -> None:
 @wanted
 @json_or_text
 @click.option("--replace", is_flag=True, help="Take NAME even if another model has it.")
+@offered
 def make(
     name: str,
     data: Path,
     base: str | None,
+    allow_download: bool,
     sets: tuple[str, ...],
     quantize: str | None,
     skip_long: bool,
@@ -71,7 +74,15 @@ def make(
     source = locate(data)
     chosen = device_.choose(device)
     with view() as shown:
-        made, address = make_(asked, source, chosen, shown, watcher(shown), replace=replace)
+        made, address = make_(
+            asked,
+            source,
+            chosen,
+            shown,
+            watcher(shown),
+            replace=replace,
+            download=allow_download,
+        )
     run = server.run_line(name, address)
     others = [str(file.path) for file in list(made.packed.files.values())[1:]]
     lines = [*(f"also packed:  {file}" for file in others), f"{name} is ready:  {run}"]
@@ -81,10 +92,12 @@ def make(
 @main.command()
 @wanted
 @json_or_text
+@offered
 def plan(
     name: str,
     data: Path,
     base: str | None,
+    allow_download: bool,
     sets: tuple[str, ...],
     quantize: str | None,
     skip_long: bool,
@@ -98,9 +111,9 @@ def plan(
       specialist plan brand-voice --data data/brand-voice.jsonl --set tune.rank=32
     """
     from pipeline import plan as planning
-    from pipeline.chain import check
     from pipeline.cli.view import plan_text, view, watcher
     from pipeline.intake.source import locate
+    from pipeline.make import look_at
     from pipeline.run.child_process import ChildProcess
     from pipeline.spec import spec
     from pipeline.tools import device as device_
@@ -111,9 +124,9 @@ def plan(
     source = locate(data)
     chosen = device_.choose(device)
     with view() as shown:
-        check(asked, lambda progress: shown.report("base", progress))
         quiet = changed(watcher(shown), ready=lambda stage: None)  # the plan says it
         engine = ChildProcess(watcher=quiet)
+        look_at(asked, source, engine, shown, download=allow_download)
         made = planning.plan(asked, source, engine, chosen.memory)
     return plan_text(made), made.model_dump(mode="json")
 

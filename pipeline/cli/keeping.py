@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 
@@ -17,7 +19,7 @@ import click
 def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
     """Remove finished and broken-off stages that no specialist and no running command uses.
 
-    What the versions of a registered specialist were made of stays, also where Ollama has none of
+    Downloads of the hub stay: their size is told, and how to remove them. What the versions of a registered specialist were made of stays, also where Ollama has none of
     them (any more); `specialist remove NAME vN` gives one up.
 
     \b
@@ -25,6 +27,8 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
       specialist gc --dry-run
       specialist gc --forget support
     """
+    from pipeline.bases.hub import kept as hub
+    from pipeline.common.words import size as words
     from pipeline.release import history, promotion, state
     from pipeline.run.store import Store
 
@@ -56,3 +60,7 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
         click.echo(f"{'would remove' if dry_run else 'removed'} {name}  {size / 1e6:.0f} MB")
     total = sum(size for _, size in removed) / 1e6
     click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(kept)} stages in use")
+    for path, size in hub.downloads().items():
+        click.echo(
+            f"kept: a download of {words(size)}; to give it up:  rm -r {shlex.quote(str(path))}"
+        )

@@ -28,6 +28,11 @@ def wanted(command: Any) -> Any:
         ),
         click.option("--base", help="Another base than the Modelfile's FROM, for this run."),
         click.option(
+            "--allow-download",
+            is_flag=True,
+            help="A base of the hub (FROM hub:…) that is not here may be downloaded.",
+        ),
+        click.option(
             "--set",
             "sets",
             multiple=True,

@@ -4,6 +4,7 @@ PipelineError
 ├── BadInput        the user's file, flag or name is at fault (found before long work starts)
 │   └── BadRows     several faults of one file of conversations, shown together
 ├── Missing         something on this machine is absent or stopped
+│   └── NotDownloaded   a base of the hub, whose download was not allowed
 ├── ToolFailed      a foreign program or library failed
 ├── Unreadable      a record of ours is damaged or of another format; it and what it names stay
 ├── ProofFailed     what is served is not what was trained; nothing was promoted
@@ -38,7 +39,8 @@ class PipelineError(Exception):
     def told(self, environ: Mapping[str, str] = os.environ) -> str:
         """The lines that people see; they are shown flags, and make takes them otherwise."""
         lines = [f"Error: {self.what}", self.next_step]
-        lines += [WITH_MAKE] if "MAKELEVEL" in environ and "--" in self.next_step else []
+        flags = "--" in self.next_step and "ARGS=" not in self.next_step
+        lines += [WITH_MAKE] if "MAKELEVEL" in environ and flags else []
         return "\n  ".join(filter(None, lines))
 
     def each(self) -> Sequence[PipelineError]:
@@ -98,6 +100,10 @@ class BadRows(BadInput):
 
 class Missing(PipelineError):
     """Something on this machine is absent or stopped."""
+
+
+class NotDownloaded(Missing):
+    """A base that can be had from the hub, where the user allows it."""
 
 
 class ToolFailed(PipelineError):

@@ -26,7 +26,7 @@ def locate(text: str, beside: Path, report: Report) -> Located:
     if not folder.is_dir():
         raise BadInput(f"FROM {text}: {folder} is a file, not a directory", FORMS)
     checkpoint.check(folder)  # before its weights are read for the digest
-    files = _digests(folder, checkpoint.declared(folder), report)
+    files = read_once(folder, checkpoint.declared(folder), report, folder.name)
     return Located(
         origin=ORIGIN.name,
         format="huggingface",
@@ -37,7 +37,7 @@ def locate(text: str, beside: Path, report: Report) -> Located:
     )
 
 
-def _digests(folder: Path, names: list[str], report: Report) -> dict[str, str]:
+def read_once(folder: Path, names: list[str], report: Report, called: str) -> dict[str, str]:
     """A digest for each file; the bytes of files that were never seen are reported."""
     total, done = unread(folder / name for name in names), 0
 
@@ -45,7 +45,7 @@ def _digests(folder: Path, names: list[str], report: Report) -> dict[str, str]:
         nonlocal done
         done += count
         if total > LARGE:
-            report(Progress(done, total, f"reading {folder.name} once"))
+            report(Progress(done, total, f"reading {called} once"))
 
     return digests(folder, names, read)
 
