@@ -19,8 +19,9 @@ import click
 def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
     """Remove finished and broken-off stages that no specialist and no running command uses.
 
-    Downloads of the hub stay: their size is told, and how to remove them. What the versions of a registered specialist were made of stays, also where Ollama has none of
-    them (any more); `specialist remove NAME vN` gives one up.
+    What the versions of a registered specialist were made of stays, also where Ollama has none of
+    them (any more); `specialist remove NAME vN` gives one up. Downloads of the hub stay, too: it
+    says how large they are, and how to remove them.
 
     \b
     Examples:

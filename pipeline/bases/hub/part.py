@@ -65,6 +65,7 @@ def download(
             return
         told(f"{entry.name} has other bytes than the commit says")
         part.unlink()
+        _note(part).unlink(missing_ok=True)
         at(0)
     raise ToolFailed(
         f"{door.repository.text}: {entry.name} came twice with wrong bytes, and was removed",
