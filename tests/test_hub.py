@@ -390,7 +390,8 @@ def test_too_many_requests_are_waited_for_as_the_hub_asks(
     monkeypatch.setattr(patience.time, "sleep", slept.append)
     hub.refusals = [(429, {"Retry-After": "7"}), (429, {"Retry-After": "3"}), (503, {})]
     bring(hub.base)
-    assert slept[:2] == [7, 3] and len(slept) == 3
+    asked, of_the_hub, ours = [seconds for seconds in slept if seconds]
+    assert (asked, of_the_hub) == (7, 3) and ours < 1
 
 
 def test_a_hub_that_asks_to_wait_for_hours_is_not_waited_for(hub: HubServer) -> None:
@@ -644,5 +645,6 @@ def test_a_base_of_the_hub_goes_through_fetch(hub: HubServer, tmp_path: Path) ->
     del hub.files["LICENSE"]
     hub.files["README.md"] = b"---\nlicense: mit\n---\n"
     bring(hub.base)
+    (tmp_path / "out").mkdir()
     made = fetch.run(tmp_path / "out", Fetch(), resolve(hub.base, Path("/")), where=Where())
     assert (made.name, made.license, made.context) == ("tiny", "mit", 4096)

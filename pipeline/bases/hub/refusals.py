@@ -64,7 +64,10 @@ def _no_right(code: str, repository: Repository, hub: Endpoint) -> PipelineError
             else f"{terms}, {TOKEN}, then run again.{_withheld(hub)}",
         )
     if code == "DisabledRepo":
-        return BadInput(f"the hub has closed {repository.id}", "Take another base.")
+        return BadInput(
+            f"the hub has closed {repository.id}",
+            f"See {page(repository, hub)}, or take another base.",
+        )
     return _absent(repository, hub)
 
 
