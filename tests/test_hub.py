@@ -618,6 +618,20 @@ def test_with_the_flag_plan_downloads_shows_bytes_and_one_last_line(
     assert again.exit_code == 0 and "downloaded" not in again.stdout
 
 
+def test_with_the_flag_make_downloads_before_it_reaches_for_ollama(
+    hub: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.tools import server
+
+    def none(*_: object) -> None:
+        raise Missing("no Ollama today", "Start it.")
+
+    monkeypatch.setattr(server, "ensure", none)
+    done = specialist("make", "x", "--data", "rows.jsonl", "--base", hub.base, "--allow-download")
+    assert "downloaded tiny" in done.stdout and "no Ollama today" in done.stderr
+    assert resolve(hub.base, Path("/")).name == "tiny"
+
+
 def test_a_wrong_row_is_told_before_anything_comes(hub: HubServer, folder: Path) -> None:
     (folder / "rows.jsonl").write_text(GOOD + "\n{\n")
     done = specialist("make", "x", "--data", "rows.jsonl", "--base", hub.base, "--allow-download")
@@ -630,6 +644,14 @@ def test_gc_leaves_downloads_and_says_how_large_they_are(hub: HubServer) -> None
     done = specialist("gc")
     assert f"kept: a download of 5 MB; to give it up:  rm -r {final()}" in done.stdout
     assert resolve(hub.base, Path("/")).name == "tiny"
+
+
+def test_gc_names_what_was_never_finished(hub: HubServer) -> None:
+    hub.cuts[WEIGHTS] = [1_000_000] + [0] * 100
+    refused()
+    assert f"kept: an unfinished download of 1 MB; to give it up:  rm -r {draft()}" in (
+        specialist("gc").stdout
+    )
 
 
 def test_what_is_downloaded_is_the_owners_alone(hub: HubServer) -> None:

@@ -62,6 +62,5 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
     total = sum(size for _, size in removed) / 1e6
     click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(kept)} stages in use")
     for path, size in hub.downloads().items():
-        click.echo(
-            f"kept: a download of {words(size)}; to give it up:  rm -r {shlex.quote(str(path))}"
-        )
+        what = "an unfinished download" if path.suffix == ".draft" else "a download"
+        click.echo(f"kept: {what} of {words(size)}; to give it up:  rm -r {shlex.quote(str(path))}")

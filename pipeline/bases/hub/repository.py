@@ -63,7 +63,6 @@ def parse(text: str) -> Repository:
     ):
         raise BadInput(
             f"FROM {shown(text)}: that is not of the form hub:ORG/NAME@COMMIT",
-            "As in: FROM hub:HuggingFaceTB/SmolLM2-135M-Instruct@12fd25f77366fa6b3b4b768ec3050bf6"
-            "29380bac",
+            "As in: FROM hub:HuggingFaceTB/SmolLM2-135M-Instruct@ and the 40 digits of a commit.",
         )
     return Repository(found[1], found[2], revision)
