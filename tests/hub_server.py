@@ -49,6 +49,8 @@ class HubServer:
         self.etags: dict[str, str] = {}
         self.etag_counts = False  # each answer has another ETag
         self.ranges = True  # honours Range
+        self.conditions = True  # honours If-Range
+        self.longer: dict[str, int] = {}  # bytes that come behind the file's own
         self.asked: list[Asked] = []
         self.sent: dict[str, int] = defaultdict(int)  # bytes of bodies, by file
         self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), self._handler(c)) for c in (0, 1)]
@@ -155,7 +157,7 @@ class _Answer:
             hub.wrong[name] -= 1
             content = bytes(len(content))
         span = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"}
-        body = content[start:]
+        body = content[start:] + bytes(hub.longer.get(name, 0))
         self.head(206 if start else 200, {"ETag": etag, **(span if start else {})}, len(body))
         if hub.stalls.get(name, 0) > 0:
             hub.stalls[name] -= 1
@@ -168,7 +170,7 @@ class _Answer:
 
     def start(self, etag: str) -> int:
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
-        same = self.headers.get("if-range", etag) == etag
+        same = not self.hub.conditions or self.headers.get("if-range", etag) == etag
         return int(found[1]) if found and same and self.hub.ranges else 0
 
     def write(self, name: str, body: bytes) -> None:

@@ -275,6 +275,23 @@ def test_another_content_on_the_server_starts_the_file_anew(hub: HubServer) -> N
     assert (final() / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
 
 
+def test_a_server_that_ignores_the_etag_does_not_mix_two_contents(hub: HubServer) -> None:
+    hub.etag_counts, hub.conditions = True, False
+    hub.cuts[WEIGHTS] = [2_000_000]
+    said: list[str] = []
+    bring(hub.base, say=said.append)
+    assert any("cannot be continued" in line for line in said)
+    assert not any("other bytes" in line for line in said)  # seen by the ETag, not at the end
+    assert (final() / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+
+
+def test_no_more_is_written_than_the_tree_says(hub: HubServer) -> None:
+    hub.longer[WEIGHTS] = 50_000_000
+    bring(hub.base)
+    assert (final() / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+    assert hub.sent[WEIGHTS] < 30_000_000  # we hung up
+
+
 def test_a_server_without_ranges_sends_the_file_anew(hub: HubServer) -> None:
     hub.ranges = False
     hub.cuts[WEIGHTS] = [2_000_000]
