@@ -188,6 +188,61 @@ def test_a_template_that_rewrites_former_turns_gives_each_answer_its_own_sequenc
     assert len(next(iter(data.each("train")))["sequences"]) == 2
 
 
+THOUGHT = "<think>\nLet me see.\n</think>\n\n"
+
+
+@pytest.mark.parametrize(
+    ("opens", "shows", "begins"),
+    [
+        ("", "{{ m.content }}", THOUGHT),
+        ("<think>\n", "{{ m.content.split('</think>')[-1] | trim }}", "Let me see.\n</think>\n\n"),
+        ("<think>", "{{ m.content.split('</think>')[-1] | trim }}", THOUGHT[len("<think>") :]),
+    ],
+    ids=["as the row has them", "opened by the prompt", "opened without a line break"],
+)
+def test_thoughts_are_learned_behind_the_prompt_and_are_not_in_the_next_one(
+    tmp_path: Path, smallest_base: Base, opens: str, shows: str, begins: str
+) -> None:
+    """People send back what they saw; a template may also leave thoughts out by itself."""
+    base = with_template(
+        tmp_path,
+        smallest_base,
+        "{% for m in messages %}<|turn|>{{ m.role }}\n" + shows + "<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|turn|>assistant\n" + opens + "{% endif %}",
+    )
+    data = prepared(tmp_path, base, ask("One", THOUGHT + "Two", "Three", THOUGHT + "Four"))
+    with llamacpp.Model(base.vocab) as model:
+
+        def ids(text: str) -> list[int]:
+            return model.tokenize(text, special=True)
+
+        sequences = next(iter(data.each("train")))["sequences"]
+        assert [learned(one) for one in sequences] == [
+            ids(f"{begins}{word}<|end|>") for word in ("Two", "Four")
+        ]
+        assert not opens or sequences[0]["ids"] != sequences[1]["ids"]
+        prompt = "<|turn|>user\nOne<|end|>\n<|turn|>assistant\nTwo<|end|>\n<|turn|>user\nThree"
+        asked = ids(f"{prompt}<|end|>\n<|turn|>assistant\n{opens}")
+        assert (
+            sequences[1]["ids"][-len(learned(sequences[1])) - len(asked) :][: len(asked)] == asked
+        )
+
+
+def test_an_answer_that_a_conversation_shows_otherwise_is_learned_as_it_is_asked_for(
+    tmp_path: Path, smallest_base: Base
+) -> None:
+    """Empty thoughts that only the prompt has, as in Gemma 4 and QwQ."""
+    base = with_template(
+        tmp_path,
+        smallest_base,
+        "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}\n<|end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|turn|>assistant\n<think>\n</think>{% endif %}",
+    )
+    with llamacpp.Model(base.vocab) as model:
+        sequence = only(prepared(tmp_path, base, ask("One", "Two")))
+        assert learned(sequence) == model.tokenize("Two\n<|end|>", special=True)
+
+
 def test_a_control_token_in_system_is_refused(tmp_path: Path, smallest_base: Base) -> None:
     with pytest.raises(BadInput, match="SYSTEM of the Modelfile spells"):
         prepared(tmp_path, smallest_base, ask("Hello", "Day"), system="You <|end|> are")

@@ -14,7 +14,7 @@ from pipeline.common import places
 from pipeline.common.errors import SHOWN, BadInput, BadRows
 from pipeline.common.values import Conversation
 from pipeline.intake.conversations import read
-from pipeline.intake.fields import MEANS_NOTHING, REFUSED
+from pipeline.intake.fields import MEANS_NOTHING, REFUSED, THOUGHTS
 from pipeline.intake.markers import marker
 from pipeline.tools.jinja import render_text
 
@@ -98,8 +98,8 @@ def test_tools_are_refused_by_name_with_and_without_a_text_beside_the_call(tmp_p
 def test_a_field_that_means_something_is_refused_wherever_it_stands(
     tmp_path: Path, field: str
 ) -> None:
-    in_a_turn = row(USER, {**ANSWER, field: "something"})
-    assert f':2: turn 2 has the unknown field "{field}"' in str(
+    in_a_turn = row({**USER, field: "something"}, ANSWER)
+    assert f':2: turn 1 has the unknown field "{field}"' in str(
         refusal(tmp_path, row(USER, ANSWER), in_a_turn)
     ).replace(f'has "{field}"', f'has the unknown field "{field}"')
     assert f'"{field}"' in str(refusal(tmp_path, row(USER, ANSWER, **{field: ["something"]})))
@@ -367,16 +367,45 @@ def test_what_any_known_template_puts_behind_an_answer_is_a_marker() -> None:
     assert missed == ["Reka-Edge", "llama-cpp-rwkv-world"]
 
 
-def test_thoughts_in_an_answers_text_are_refused_as_those_in_a_field_of_their_own(
+def test_thoughts_are_one_and_the_same_in_the_text_and_in_a_field_of_their_own(
     tmp_path: Path,
 ) -> None:
-    thinks = {**ANSWER, "content": "<think>hm</think>\n\nOpening gate four."}
-    error = refusal(tmp_path, row(USER, thinks))
-    assert error.what.endswith(
-        "rows.jsonl:1: turn 2 begins with <think>: thinking is not learned yet, users would read it"
-    )
+    forms = [{"content": "<think>hm</think>\n\nOpening gate four."}]
+    forms += [{"content": ANSWER["content"], field: " hm\n"} for field in THOUGHTS]
+    taken = [taken_in(written(tmp_path, row(USER, {**ANSWER, **form}))) for form in forms]
+    assert len({one.digest for one in taken}) == 1
+    assert taken[0].statistics.thoughts == 1
+    (thinks,) = read(written(tmp_path, row(USER, {**ANSWER, **forms[0]})))
+    assert thinks.messages[1]["content"] == "<think>\nhm\n</think>\n\nOpening gate four."
+
+
+def test_empty_thoughts_are_none_and_a_tag_elsewhere_is_text(tmp_path: Path) -> None:
+    for content in ("<think>\n\n</think>\n\nOpening gate four.", ANSWER["content"]):
+        (found,) = read(written(tmp_path, row(USER, {**ANSWER, "content": content})))
+        assert found.messages[1] == ANSWER
     tells = {**ANSWER, "content": "A tag is <think>."}
     assert len(list(read(written(tmp_path, row(USER, tells))))) == 1
+
+
+@pytest.mark.parametrize(
+    ("turn", "words"),
+    [
+        ({**ANSWER, "content": "<think>hm"}, "begins with <think> and never ends it"),
+        ({**ANSWER, "content": "<think>hm</think>"}, "turn 2 is empty"),
+        ({**ANSWER, "content": "<think>a</think>b", "thinking": "c"}, "thoughts twice"),
+        ({**ANSWER, "thinking": ["hm"]}, "thoughts that are no text"),
+        ({**ANSWER, "thinking": "so <|im_end|>"}, "spells <|im_end|>"),
+    ],
+)
+def test_thoughts_that_cannot_be_told_from_the_answer_are_refused(
+    tmp_path: Path, turn: dict[str, Any], words: str
+) -> None:
+    assert words in str(refusal(tmp_path, row(USER, turn)))
+
+
+def test_nobody_but_the_assistant_thinks(tmp_path: Path) -> None:
+    error = refusal(tmp_path, row({**USER, "reasoning_content": "hm"}, ANSWER))
+    assert "of an assistant's turn alone" in str(error)
 
 
 def test_the_command_that_rewrites_an_array_reads_what_we_read(tmp_path: Path) -> None:

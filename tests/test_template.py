@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,11 +14,13 @@ import pytest
 from tiny import TEMPLATE, tiny_base_directory
 
 from pipeline.bases import own_template
+from pipeline.bases.asked import ANSWERED
 from pipeline.bases.reference import resolve
 from pipeline.common import places
 from pipeline.common.errors import BadInput
 from pipeline.stages import fetch
-from pipeline.stages.fetching.frozen import ANSWERED, PLAIN, TALKS, freeze
+from pipeline.stages.fetching.frozen import SYSTEM, TALKS, freeze
+from pipeline.stages.fetching.thinking import PLAIN
 from pipeline.stages.settings import Fetch
 from pipeline.tools import jinja as template
 from pipeline.tools.jinja import render_text
@@ -34,7 +37,6 @@ TAGGED = (
     "{% else %}{{ m['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
-THINKER = TEMPLATE.replace("'<|assistant|>\n'", "'<|assistant|>\n<think>\n'")
 SOMETIMES = TEMPLATE.replace(
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}",
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}"
@@ -182,24 +184,75 @@ def test_published_templates_with_such_marks_are_frozen(name):
     assert "{% generation" not in freeze(real_template(name), name, bos="<s>", eos="</s>")
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "deepseek-ai-DeepSeek-R1-Distill-Llama-8B",
-        "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
-        "Qwen-QwQ-32B",
-    ],
-)
-def test_a_base_that_always_thinks_is_refused_with_that_cause(name):
-    with pytest.raises(BadInput, match=f"the base {name} always thinks") as caught:
-        freeze(real_template(name), name, bos="<s>", eos="</s>")
-    assert "-Instruct" in caught.value.next_step
+REFUSED = {
+    "Apriel-1.6-15b-Thinker-fixed": "begins every answer with words of its own.*reasoning steps",
+    "fireworks-ai-llama-3-firefunction-v2": "'functions' is undefined",  # takes nothing but calls
+}
 
 
-def test_an_answer_that_does_not_follow_its_prompt_is_refused_with_what_stands_between():
+def test_all_published_templates_are_frozen_but_for_two_that_no_plain_answer_fits():
+    """llama.cpp keeps those of 70 models in its source."""
+    folder = places.llama_cpp() / "models" / "templates"
+    refused: dict[str, str] = {}
+    names = sorted(path.stem for path in folder.glob("*.jinja"))
+    for name in names:
+        try:
+            freeze(real_template(name), name, bos="<s>", eos="</s>")
+        except BadInput as error:
+            refused[name] = str(error)
+    assert len(names) >= 70
+    assert refused.keys() == REFUSED.keys()
+    assert all(re.search(REFUSED[name], why) for name, why in refused.items())
+
+
+STATES: tuple[dict[str, Any], ...] = ({}, {"enable_thinking": True}, {"enable_thinking": False})
+THINKERS = {
+    "Qwen-Qwen3-0.6B": "<|im_start|>assistant\n",
+    "HuggingFaceTB-SmolLM3-3B": "<|im_start|>assistant\n",
+    "Qwen-QwQ-32B": "<|im_start|>assistant\n<think>\n",
+    "deepseek-ai-DeepSeek-R1-Distill-Llama-8B": "<\uff5cAssistant\uff5c><think>\n",
+    "deepseek-ai-DeepSeek-V3.2": "<\uff5cAssistant\uff5c><think>",
+    "NVIDIA-Nemotron-3-Nano-30B-A3B-BF16": "<|im_start|>assistant\n<think>\n",
+    "GLM-4.7-Flash": "<|assistant|><think>",
+}
+"""How they ask for an answer with thoughts."""
+
+
+@pytest.mark.parametrize("name", THINKERS)
+@pytest.mark.parametrize("thinking", [False, True])
+def test_a_base_that_thinks_asks_alike_whatever_a_server_says(name, thinking):
+    """Plain answers: thoughts are ended, or never begun. Rows with thoughts: as its authors did."""
+    frozen = freeze(real_template(name), name, eos="</s>", thinking=thinking)
+    for talk in [talk for talk in TALKS if talk[-1]["role"] == "user"]:
+        (prompt,) = {render_text(frozen, talk, generate=True, **more) for more in STATES}
+        begun = prompt.rpartition("<think>")[2] if prompt.rstrip().endswith(">") else ""
+        assert thinking or "<think>" not in prompt[-20:] or "</think>" in begun
+        assert not thinking or prompt.endswith(THINKERS[name])
+    assert "<think>" in frozen and "</think>" in frozen  # else Ollama refuses who asks for thoughts
+
+
+def test_thoughts_are_ended_where_the_template_opens_them_for_every_answer():
+    frozen = freeze(real_template("deepseek-ai-DeepSeek-R1-Distill-Llama-8B"), "R1")
+    prompt = render_text(frozen, ASKED, generate=True)
+    assert prompt.endswith("<\uff5cAssistant\uff5c><think>\n\n</think>\n\n")
+    assert "</think>" not in render_text(frozen, ANSWERED, generate=False)
+
+
+def test_rows_with_thoughts_need_a_base_that_thinks():
+    with pytest.raises(BadInput, match="the base SmolLM2 has none"):
+        freeze(TEMPLATE, "SmolLM2", thinking=True)
+
+
+def test_an_answer_that_begins_with_words_of_the_template_is_refused_with_them():
     other = TEMPLATE.replace("'<|assistant|>\n'", "'<|assistant|>\nHere: '")
-    with pytest.raises(BadInput, match=r"asks for an answer with .*Here: "):
+    with pytest.raises(BadInput, match=r"begins every answer with words of its own.*Here: "):
         freeze(other, "x")
+
+
+def test_a_system_message_that_only_a_question_shows_is_not_dropped():
+    """Mistral Nemo writes it in front of the last turn, where that is the user's."""
+    frozen = freeze(real_template("mistralai-Mistral-Nemo-Instruct-2407"), "x", eos="</s>")
+    assert SYSTEM["content"] in render_text(frozen, [SYSTEM, *ASKED], generate=True)
 
 
 def test_thinking_that_a_server_would_switch_on_is_off_in_training_and_serving():
@@ -222,8 +275,6 @@ def test_empty_thoughts_stand_in_the_prompt_and_are_not_learned():
     assert learned.startswith(ANSWERED[-1]["content"])
     for more in (True, False):
         assert render_text(frozen, ASKED, generate=True, enable_thinking=more) == prompt
-    kept = freeze(own, "Qwen3", eos="<|im_end|>", thinking=True)
-    assert PLAIN not in kept
 
 
 def test_only_a_base_that_can_think_is_fetched_under_another_key(tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.common.errors import BadInput, BadRows, PipelineError
 from pipeline.common.values import Conversation
-from pipeline.intake.fields import LEARNED, learned, left_over, refused
+from pipeline.intake.fields import LEARNED, THOUGHTS, learned, left_over, refused
 from pipeline.intake.lines import lines
 from pipeline.intake.shapes import EXAMPLE, check_start, known
 from pipeline.intake.turns import USED, checked
@@ -128,7 +128,7 @@ def _row(number: int, line: bytes, where: str) -> Row:
     for index, turn in enumerate(value["messages"]):
         try:
             turns.append(checked(turn, f"{where}: turn {index + 1}"))
-            if len(turn) > 2 and (left := left_over(turn, (*USED, *LEARNED))):
+            if len(turn) > 2 and (left := left_over(turn, (*USED, *LEARNED, *THOUGHTS))):
                 more[index] = left
             said = learned(turn, turns[-1]["role"], f"{where}: turn {index + 1}")
             marked |= {index: said} if said is not None else {}

@@ -49,9 +49,11 @@ _PICTURES = (
     "only text is learned",
     "Leave such rows out, or say in words what is to be seen or heard.",
 )
+THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+"""On an assistant turn: what it thought before it answered."""
 _THINKING = (
-    "thinking is not learned yet",
-    "Remove it to learn the answer without its thinking.",
+    "thoughts are learned as text, of an assistant's turn alone",
+    f'Write them there as "{THOUGHTS[0]}", or remove them to learn the answer without.',
 )
 _PAIRS = (
     "pairs of a better and a worse answer are not learned yet",

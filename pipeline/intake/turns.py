@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.common import thoughts
 from pipeline.common.errors import BadInput, BadRows, PipelineError
 from pipeline.common.values import Message
-from pipeline.intake.fields import LEARNED, empty, refused
+from pipeline.intake.fields import LEARNED, THOUGHTS, empty, refused
 from pipeline.intake.markers import marker
 from pipeline.intake.shapes import EXAMPLE
 
@@ -36,20 +37,18 @@ def checked(turn: Any, where: str) -> Message:
             f'{where} has "from" (ShareGPT), and no "role"',
             'Write "role" for "from" and "content" for "value": human is user, gpt is assistant.',
         )
-    faults: list[PipelineError] = [*refused(turn, (*USED, *LEARNED), where)]
     role, content = ALIASES.get(str(turn.get("role")), turn.get("role")), turn.get("content")
+    used = (*USED, *LEARNED, *(THOUGHTS if role == "assistant" else ()))
+    faults: list[PipelineError] = [*refused(turn, used, where)]
     if role not in ROLES:
         faults.append(_unknown_role(turn.get("role"), where))
     if faults and empty(content):  # a call without a text: the call is the fault
         raise BadRows.of(faults)
     try:
         text = _text(content, where)
+        if role == "assistant":
+            text = _with_thoughts(turn, text, where)
         _check_text(text, where)
-        if role == "assistant" and text.lstrip().startswith("<think>"):
-            raise BadInput(
-                f"{where} begins with <think>: thinking is not learned yet, users would read it",
-                "Leave the thoughts out, from <think> to </think>.",
-            )
     except BadInput as error:
         faults += error.each()
     if faults:
@@ -92,6 +91,25 @@ def _text(content: Any, where: str) -> str:
     if faults:
         raise BadRows.of(faults)
     return "\n".join(part["text"] for part in content)
+
+
+def _with_thoughts(turn: dict[str, Any], text: str, where: str) -> str:
+    """The answer in the one form that rows have, its thoughts in front."""
+    fields = [turn[name] for name in THOUGHTS if not empty(turn.get(name))]
+    if not all(isinstance(field, str) for field in fields):
+        raise BadInput(f"{where} has thoughts that are no text", "They must be one string.")
+    inside, words = thoughts.parted(text)
+    several = {one.strip() for one in (*fields, inside)} - {""}
+    if len(several) > 1:
+        raise BadInput(f"{where} has its thoughts twice, and not the same", "Keep one of them.")
+    if text.lstrip().startswith(thoughts.BEGIN) and thoughts.END not in text:
+        raise BadInput(
+            f"{where} begins with <think> and never ends it", "End the thoughts: </think>."
+        )
+    if not several:
+        return words  # empty thoughts are none
+    _check_text(words, where)
+    return thoughts.joined(several.pop(), words)
 
 
 def _check_text(text: str, where: str) -> None:

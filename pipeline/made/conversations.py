@@ -30,6 +30,8 @@ class Statistics(BaseModel):
     """Assistant turns that are not learned."""
     open_ends: int = 0
     """Rows that end in a user's turn, which nobody answered."""
+    thoughts: int = 0
+    """Assistant turns that begin with thoughts."""
     unasked: tuple[int, ...] = ()
     """Lines that are left out: every assistant turn comes before any user's."""
 

@@ -74,7 +74,7 @@ def _template(own: str, name: str, bos: str, eos: str, settings: Fetch) -> str:
             f"the base {name} has no chat template: it was never taught to answer",
             "Take its instruction-tuned version (often called -Instruct, -it or -chat).",
         )
-    return freeze(own, name, bos=bos, eos=eos, thinking=settings.thinking != "off")
+    return freeze(own, name, bos=bos, eos=eos, thinking=settings.thinking == "on")
 
 
 def _named_tokens(out: Path) -> tuple[str, str]:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
+from pipeline.common.thoughts import parted
 from pipeline.common.values import BLOCK, Conversation, canonical, digest_of, digest_of_file
 from pipeline.intake.conversations import Row, read
 from pipeline.intake.source import Source
@@ -93,6 +94,11 @@ class Seen:
         self._count["answers"] += sum(turn["role"] == "assistant" for turn in messages)
         self._count["characters"] += sum(len(turn["content"]) for turn in messages)
         self._count["context"] += len(row.context)
+        self._count["thoughts"] += sum(
+            bool(parted(turn["content"])[0])
+            for index, turn in enumerate(messages)
+            if turn["role"] == "assistant" and index not in row.context
+        )
         self._count["open_ends"] += messages[-1]["role"] == "user"
         if messages[0]["role"] == "system":
             self._system = messages[0]["content"]
@@ -103,7 +109,7 @@ class Seen:
     def statistics(self) -> Statistics:
         """Of all rows so far."""
         one = len(self._systems) == 1 and not self._count["without_system"]
-        names = ("answers", "characters", "context", "open_ends", "without_system")
+        names = ("answers", "characters", "context", "open_ends", "without_system", "thoughts")
         return Statistics(
             rows=self.crowds.rows,
             systems=len(self._systems),

@@ -38,8 +38,9 @@ class Intake(Settings):
 class Fetch(Settings):
     """A base is what it is; only what of it is served can be chosen."""
 
-    thinking: Literal["", "off"] = ""
-    """off: answers begin at once, where the chat template can be told so."""
+    thinking: Literal["", "off", "on"] = ""
+    """on: answers begin with thoughts, as rows have them; else at once. off is said where the chat
+    template is told so."""
 
 
 class Prepare(Settings):
@@ -103,7 +104,7 @@ def settings(
     batch = tune.batch or _batch(statistics)
     rank = tune.rank or 16
     return Chosen(
-        fetch=Fetch(thinking="off" if reference.can_think else ""),
+        fetch=Fetch(thinking=_thinking(statistics, reference)),
         prepare=Prepare(
             system=spec.system if statistics.without_system else "", skip_long=spec.data.skip_long
         ),
@@ -118,6 +119,12 @@ def settings(
         ),
         pack=Pack(quantization=_quantization(spec.pack.quantization, reference)),
     )
+
+
+def _thinking(statistics: Statistics, reference: Reference) -> Literal["", "off", "on"]:
+    if statistics.thoughts:
+        return "on"
+    return "off" if reference.can_think else ""
 
 
 def _batch(statistics: Statistics) -> int:

@@ -7,9 +7,8 @@ Five things are put in front of it or replaced in it, and nothing else:
   common_chat_extra_context) and offers `strftime_now`; all three become constants.
 - a system message where the base refuses it (Gemma 2): folded into the first user turn as llama.cpp
   does (common/chat.cpp, system_message_not_supported), so that training and serving agree.
-- thinking: switched off where a server would ask for it unasked (it passes `enable_thinking` true
-  to every template that can), and where the template would write empty thoughts in front of each
-  answer (Qwen 3): they would be learned, and shown to who asks by /api/generate.
+- thinking: off for plain answers and on for rows with thoughts, whatever a server asks for
+  (stages/fetching/thinking.py).
 - `{% generation %}`, which trainers mark answers with: `{% if true %}`, which every server knows.
 
 Each line in front is `{# … #}` or `{% … %}` and a line break, which Jinja drops after a block
@@ -23,9 +22,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
-from pipeline.bases.own_template import SWITCH
+from pipeline.bases.asked import ANSWERED, QUESTION, Asked
 from pipeline.common.errors import BadInput
+from pipeline.common.foreign import shown
 from pipeline.common.values import Conversation, Message
+from pipeline.stages.fetching import thinking as thoughts
 from pipeline.tools.jinja import PINNED_DAY, attempt, render_text
 
 COMMENT = (
@@ -42,21 +43,23 @@ FOLD = (
     "messages[0]['content'] + '\\n' + messages[1]['content']}] + messages[2:] %}"
     "{% endif %}\n"
 )
-PLAIN = f"{{% set {SWITCH} = false %}}\n"
 _MARKS = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
 SYSTEM: Message = {"role": "system", "content": "Answer like a lighthouse keeper."}
-ASKED: Conversation = [{"role": "user", "content": "How tall is the tower?"}]
-ANSWERED: Conversation = [*ASKED, {"role": "assistant", "content": "Forty metres of stairs."}]
 TALKS: tuple[Conversation, ...] = (
-    ASKED,
-    [SYSTEM, *ASKED],
+    QUESTION,
+    [SYSTEM, *QUESTION],
     [*ANSWERED, {"role": "user", "content": '  And "the light"? 🗼\nTell me.\n'}],
     [SYSTEM, *ANSWERED, *ANSWERED],
 )
 
 
 def freeze(
-    template: str, name: str, *, bos: str = "", eos: str = "", thinking: bool = False
+    template: str,
+    name: str,
+    *,
+    bos: str = "",
+    eos: str = "",
+    thinking: bool = False,
 ) -> str:
     """The template that renders the training text and serves the model.
 
@@ -65,7 +68,7 @@ def freeze(
         name: whose it is, for messages.
         bos: what `bos_token` is in it.
         eos: what `eos_token` is in it.
-        thinking: leave empty thoughts in front of answers, as they are in the base's own.
+        thinking: answers begin with thoughts.
 
     Raises:
         BadInput: it cannot be frozen: the reason.
@@ -73,28 +76,15 @@ def freeze(
     frozen = _pinned(_MARKS.sub(_as_if, template))
     if not _shows_system(frozen, bos, eos):
         frozen = FOLD + frozen
-    thinks: dict[str, bool] = {}
-    asked = _rendered(frozen, ASKED, bos, eos)
-    differs = asked != _rendered(frozen, ASKED, bos, eos, more={SWITCH: True})
-    if differs or (not thinking and _thoughts(frozen, bos, eos) and _quiet(frozen, bos, eos)):
-        frozen, thinks = PLAIN + frozen, {SWITCH: False}
-    frozen = COMMENT + frozen
-    _check(template, frozen, bos, eos, thinks)
-    _check_answer(frozen, name, bos, eos)
+
+    def ask(template: str, **names: bool) -> Asked:
+        return Asked.by(lambda talk, generate: _rendered(template, talk, bos, eos, more=names))
+
+    settled = thoughts.settle(frozen, name, ask, thinking)
+    frozen = COMMENT + settled.template
+    _check(template, frozen, bos, eos, settled.names, settled.tail)
+    _check_answer(ask(frozen), name)
     return frozen
-
-
-def _thoughts(template: str, bos: str, eos: str) -> str:
-    """What it writes between the prompt and an answer's first word."""
-    prompt, whole = (_rendered(template, talk, bos, eos) for talk in (ASKED, ANSWERED))
-    if not whole.startswith(prompt):
-        return ""
-    return whole.removeprefix(prompt).partition(ANSWERED[-1]["content"])[0].strip()
-
-
-def _quiet(template: str, bos: str, eos: str) -> bool:
-    """True if it writes none when it is told so."""
-    return not _thoughts(PLAIN + template, bos, eos)
 
 
 def _as_if(mark: re.Match[str]) -> str:
@@ -117,7 +107,7 @@ def _pinned(template: str) -> str:
 
 
 def _shows_system(template: str, bos: str, eos: str) -> bool:
-    asked = [SYSTEM, *ASKED]
+    asked = [SYSTEM, *QUESTION]
     text, _ = attempt(template, asked, generate=True, bos=bos, eos=eos, day=PINNED, **_day(PINNED))
     return SYSTEM["content"] in text
 
@@ -141,11 +131,19 @@ def _rendered(
     return render_text(template, messages, generate=generate, bos=bos, eos=eos, day=day, **names)
 
 
-def _check(template: str, frozen: str, bos: str, eos: str, thinks: dict[str, bool]) -> None:
-    """The frozen template says what the base's own does, on every day."""
+def _check(
+    template: str, frozen: str, bos: str, eos: str, names: dict[str, bool], tail: str
+) -> None:
+    """The frozen template says what the base's own does, on every day.
+
+    Args:
+        names: what the frozen one sets by itself.
+        tail: what it adds to a prompt.
+    """
     for messages in TALKS:
+        generate = messages[-1]["role"] == "user"
         text = _rendered(frozen, messages, bos, eos)
-        for message in messages:
+        for message in messages if generate else ():
             if message["content"].strip() not in text:
                 raise BadInput(
                     f"the base's chat template drops what the {message['role']} says",
@@ -157,26 +155,25 @@ def _check(template: str, frozen: str, bos: str, eos: str, thinks: dict[str, boo
                 "Take another base.",
             )
         folded = FOLD in frozen and messages[0]["role"] == "system"
-        if not folded and text != _rendered(template, messages, bos, eos, more=thinks):
+        own = "" if folded else _rendered(template, messages, bos, eos, more=names)
+        if not folded and text != own + (tail if generate else ""):
             raise BadInput(
                 "the base's chat template renders differently once it is frozen",
                 "Take another base.",
             )
 
 
-def _check_answer(frozen: str, name: str, bos: str, eos: str) -> None:
-    """An answer stands where it is generated: what is trained is what follows the prompt."""
-    prompt = _rendered(frozen, ASKED, bos, eos)
-    if _rendered(frozen, ANSWERED, bos, eos).startswith(prompt):
-        return
-    asks = prompt.rpartition(ASKED[0]["content"])[2]
-    what = (
-        f"the chat template of the base {name} asks for an answer with {asks[-60:]!r}, and writes"
-    )
-    what += " the answers of a conversation without it"
-    if "<think>" in asks:
-        what = f"the base {name} always thinks: its chat template opens <think> before every answer"
-    raise BadInput(
-        what,
-        "Plain answers cannot be trained there: take a base that answers at once (-Instruct).",
-    )
+def _check_answer(asked: Asked, name: str) -> None:
+    """An answer is asked for as the template writes answers: the model knows where it stands."""
+    if not asked.found:
+        raise BadInput(
+            "the base's chat template drops what the assistant says",
+            "Take a base whose template renders every turn.",
+        )
+    if asked.lead is None:
+        raise BadInput(
+            f"the chat template of the base {name} begins every answer with words of its own,"
+            f" {shown(asked.asks[-60:])}, which are not in the answers of a conversation",
+            "Plain answers cannot be trained behind them: take a base that answers at once"
+            " (-Instruct).",
+        )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.bases.asked import ANSWERED
 from pipeline.common import places
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.foreign import shown
-from pipeline.stages.fetching.frozen import ANSWERED, TALKS
+from pipeline.stages.fetching.frozen import TALKS
 from pipeline.tools.jinja import render_text
 from pipeline.tools.llamacpp import Model
 

@@ -14,7 +14,7 @@ from pipeline.made.artifacts import Base
 from pipeline.made.conversations import Conversations, line_of
 from pipeline.stages.preparing.control import spelled
 from pipeline.stages.preparing.segmenter import beginnings
-from pipeline.tools.jinja import Texts
+from pipeline.tools.jinja import Beginnings, Texts
 
 ROWS = 256  # of a batch, at most
 BYTES = 1 << 20  # of a batch, about
@@ -66,9 +66,13 @@ def rendered(base: Base, every: Iterator[Batch]) -> Iterator[tuple[Batch, list[T
     """
     template, pool = base.template, ThreadPoolExecutor(1)
 
+    def texts(asked: list[list[Beginnings]]) -> list[Texts]:
+        found = iter(render_all(base, template, [one for several in asked for one in several]))
+        return [[text for _ in several for text in next(found)] for several in asked]
+
     def begin(batch: Batch) -> Waiting:
-        asked = [(row.trained, beginnings(row.answers)) for row in batch]
-        return batch, pool.submit(render_all, base, template, asked)
+        asked = [beginnings(row.trained, row.answers) for row in batch]
+        return batch, pool.submit(texts, asked)
 
     def each(
         waiting: Waiting,

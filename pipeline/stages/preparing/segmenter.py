@@ -2,6 +2,7 @@
 
 For every assistant turn k, the prompt is what a server tokenizes when it is asked for that answer:
 BOS + tokens(render(messages[:k], generate)). The answer's tokens follow, then the end-of-turn.
+The prompt shows former answers as people send them back, without their thoughts.
 As long as the next prompt begins with the ids so far, the sequence goes on; where it does not (a
 template that rewrites former turns, as thinking templates do), the next answer gets a sequence of
 its own. So no token is trained behind a prompt that serving would tokenize differently.
@@ -11,14 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
+from pipeline.bases.asked import Asked
+from pipeline.bases.chat_template import render
 from pipeline.common.errors import BadInput
+from pipeline.common.thoughts import behind, parted, spoken
 from pipeline.common.values import Conversation
 from pipeline.made.artifacts import Base
 from pipeline.stages.preparing.control import spelled
 from pipeline.stages.preparing.tokens import Tokens
-from pipeline.tools.jinja import Texts
+from pipeline.tools.jinja import Beginnings, Texts
 
 UNTRAINED = -100  # the label that torch's cross entropy leaves out
 _UNTRAINED = f"{UNTRAINED},"
@@ -51,16 +56,18 @@ def _numbers(values: list[int]) -> str:
     return str(values)[1:-1].replace(" ", "")
 
 
-def beginnings(answers: list[int]) -> list[tuple[int, bool]]:
+def beginnings(messages: Conversation, answers: list[int]) -> list[Beginnings]:
     """What is to be rendered to cut a conversation: of each answer its prompt, and the whole.
 
     Args:
         answers: indices of the turns that are trained.
     """
-    asked: list[tuple[int, bool]] = []
-    for turn in answers:
-        asked += [(turn, True), (turn + 1, False)]
-    return asked
+    wanted = [((turn, True), (turn + 1, False)) for turn in answers]
+    if (heard := spoken(messages)) == messages:
+        return [(messages, [one for pair in wanted for one in pair])]
+    return [
+        ([*heard[:turn], messages[turn]], pair) for turn, pair in zip(answers, wanted, strict=True)
+    ]
 
 
 def sequences(
@@ -78,8 +85,9 @@ def sequences(
         NotByPieces: as for `Tokens`.
     """
     made: list[Sequence] = []
-    for prompt, whole in _pairs(messages, answers, texts):
-        answer = _answer(base, prompt, whole)
+    pairs = _pairs(messages, answers, texts)
+    for turn, (prompt, whole) in zip(answers, pairs, strict=True):
+        answer = _answer(base, prompt, whole, messages[turn]["content"])
         if spelled(base, answer):  # a server shows those letters, and no control token
             ids, answer_ids = tokens.ids(prompt), tokens.as_text(answer)
         else:
@@ -97,7 +105,8 @@ def sequences(
 def _pairs(messages: Conversation, answers: list[int], texts: Texts) -> Iterator[tuple[str, str]]:
     """Prompt and whole of each answer; the template's refusal with the likely cause."""
     known: list[str] = []
-    for (count, _), text in zip(beginnings(answers), texts, strict=True):
+    counts = [count for turn in answers for count in (turn, turn + 1)]
+    for count, text in zip(counts, texts, strict=True):
         if isinstance(text, BadInput):
             raise BadInput(str(text), _way_out(messages[:count], text.next_step)) from text
         known.append(text)
@@ -116,12 +125,27 @@ def _way_out(messages: Conversation, step: str) -> str:
     return step or "Take another base, or leave the row out."
 
 
-def _answer(base: Base, prompt: str, whole: str) -> str:
-    """What the template writes between the generation prompt and the end of the turn."""
-    answer, end, _ = whole.removeprefix(prompt).partition(base.end_of_turn_text)
-    if not whole.startswith(prompt) or not end:
+def _answer(base: Base, prompt: str, whole: str, content: str) -> str:
+    """What stands between the generation prompt and the end of the turn.
+
+    As the template writes it there. One that writes former answers otherwise than it asks for them
+    has it put together: what answers begin with, thoughts, words, what stands before the end.
+    """
+    thoughts, words = parted(content)
+    if whole.startswith(prompt):
+        answer, end, _ = whole.removeprefix(prompt).partition(base.end_of_turn_text)
+        if end and thoughts in answer:
+            return answer
+    asked = _asked(base)
+    words = words if words in whole else words.strip()
+    if asked.lead is None or words not in whole:
         raise BadInput(
             f"{base.name}'s chat template does not put this answer where it is generated",
             "Remove what the template treats specially (such as thinking tags) from the text.",
         )
-    return answer
+    return asked.lead + behind(prompt, thoughts, words) + asked.tail(base.end_of_turn_text)
+
+
+@lru_cache(maxsize=4)
+def _asked(base: Base) -> Asked:
+    return Asked.by(lambda talk, generate: render(base, talk, generate=generate))
