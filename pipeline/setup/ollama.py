@@ -8,12 +8,12 @@ from pathlib import Path
 
 from pipeline.common import places
 from pipeline.setup import needs
+from pipeline.setup.compat import PACKAGE
 from pipeline.setup.packages import VENV
 from pipeline.setup.step import CORES, Step, Work
 from pipeline.tools import server
 from pipeline.tools.host import address
 
-_PACKAGE = "github.com/ollama/ollama"
 _SECONDS = 150  # on one core
 _SECONDS_MORE = 30  # of a further version, which shares most packages
 
@@ -55,7 +55,9 @@ def _links(versions: tuple[str, ...], helpers: tuple[str, ...]) -> dict[Path, Pa
     """Where a link lies, and what it points to."""
     links = {
         # Ollama looks there and nowhere else
-        places.ollama_built(version).parents[1] / "lib" / "ollama" / name: places.llama_bin() / name
+        places.ollama_built(version).parents[1] / "lib" / "ollama" / name: (
+            places.llama_helpers() / name
+        )
         for version in versions
         for name in helpers
     }
@@ -89,8 +91,8 @@ def _install(work: Work, version: str) -> None:
         "CGO_CFLAGS": "-O1 -g0",  # its C code is SQLite, which the server does not use
         "CGO_CXXFLAGS": "-O1 -g0",
     }
-    flags = f"-s -w -X={_PACKAGE}/version.Version={version}"
-    work.child(["go", "install", "-v", "-ldflags", flags, f"{_PACKAGE}@v{version}"], env)
+    flags = f"-s -w -X={PACKAGE}/version.Version={version}"
+    work.child(["go", "install", "-v", "-ldflags", flags, f"{PACKAGE}@v{version}"], env)
     built.parent.mkdir(parents=True, exist_ok=True)
     (draft / "ollama").rename(built)
     draft.rmdir()

@@ -20,6 +20,25 @@ function(alone target) # what cannot share a unit: it gives names another meanin
     endforeach()
 endfunction()
 
+function(swap target source patched) # compile another file in a source's place
+    get_target_property(sources ${target} SOURCES)
+    list(FIND sources ${source} place)
+    if(place EQUAL -1)
+        message(FATAL_ERROR "${target} is not made of ${source} any more")
+    endif()
+    list(TRANSFORM sources REPLACE "^${source}$" "${patched}")
+    set_target_properties(${target} PROPERTIES SOURCES "${sources}")
+endfunction()
+
+function(compat) # Ollama's layer: the headers lie beside the sources, so that no other command changes
+    swap(llama llama-model-loader.cpp "${OLLAMA_COMPAT}/llama-model-loader.cpp")
+    swap(mtmd clip.cpp "${OLLAMA_COMPAT}/clip.cpp")
+    file(GLOB sources "${OLLAMA_COMPAT}/llama-ollama-compat*.cpp")
+    target_sources(llama PRIVATE ${sources})
+    set_property(SOURCE ${sources} "${OLLAMA_COMPAT}/llama-model-loader.cpp" TARGET_DIRECTORY llama
+                 PROPERTY SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
 function(quick)
     foreach(target llama llama-common llama-common-base server-context llama-server-impl llama-server
                    llama-ui mtmd cpp-httplib llama-quantize llama-quantize-impl)
@@ -36,6 +55,9 @@ function(quick)
     # In virtual machines that announce AMX its instructions may trap: a server died in its warm-up.
     target_compile_options(ggml-cpu PRIVATE -U__AMX_INT8__)
     flags(ggml-base -Og gguf.cpp ggml-backend-meta.cpp)
+    if(OLLAMA_COMPAT) # the folder that setup/compat.py writes
+        compat()
+    endif()
 endfunction()
 
 cmake_language(DEFER DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}" CALL quick)
