@@ -181,7 +181,7 @@ def unsloth(folder: Path, out: Path, quantization: str) -> None:
         sources = ("src", "ggml", "common")  # by these it knows the folder for llama.cpp's
         for part in ("convert_hf_to_gguf.py", "conversion", "gguf-py", *sources):
             (tools / part).symlink_to(places.llama_cpp() / part)
-        (tools / "llama-quantize").symlink_to(places.llama_bin() / "llama-quantize")
+        (tools / "llama-quantize").symlink_to(places.llama_helpers() / "llama-quantize")
     subprocess.run(
         [sys.executable, "-c", UNSLOTH, str(folder / "adapter"), str(out / "gguf"), quantization],
         cwd=out,

@@ -623,7 +623,7 @@ AS_ASKED: tuple[dict[str, Any], ...] = ({}, {"chat_template_kwargs": {"enable_th
 
 @pytest.mark.smoke
 @pytest.mark.skipif(
-    not (places.llama_bin() / "llama-server").exists(), reason="an installed Ollama has its own"
+    not (places.llama_helpers() / "llama-server").exists(), reason="an installed Ollama has its own"
 )
 @pytest.mark.parametrize("name", RENDERED)
 def test_llama_cpps_own_jinja_renders_the_frozen_template_alike(name, tiny_gguf, tmp_path):
@@ -635,7 +635,7 @@ def test_llama_cpps_own_jinja_renders_the_frozen_template_alike(name, tiny_gguf,
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [places.llama_bin() / "llama-server", "--model", tiny_gguf, "--port", str(port)]
+    command = [places.llama_helpers() / "llama-server", "--model", tiny_gguf, "--port", str(port)]
     command += ["--jinja", "--chat-template-file", tmp_path / "frozen.jinja", "--ctx-size", "512"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen(command, **quiet)

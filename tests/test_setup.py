@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.common import places
 from pipeline.common.errors import BadInput, Missing, ToolFailed
-from pipeline.setup import llama, needs, packages, run, sources
+from pipeline.setup import compat, llama, needs, packages, run, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work
 from pipeline.tools import server
@@ -228,6 +228,107 @@ def test_libraries_without_helpers_are_not_enough_for_an_ollama_of_our_own() -> 
     (places.llama_bin() / "libllama.so").touch()
     assert llama.library().done()
     assert not llama.library((llama.SERVER,)).done()
+    places.llama_helpers().mkdir()
+    (places.llama_helpers() / llama.SERVER).touch()
+    assert llama.library((llama.SERVER,)).done()
+
+
+def patchable(folder: Path, loader: str, clip: str = "one\ntwo\n") -> tuple[Path, Path]:
+    """A toy of Ollama's compat layer and of the llama.cpp that it patches."""
+    layer, tree = folder / "layer", folder / "tree"
+    layer.mkdir()
+    (layer / "llama-ollama-compat.cpp").write_text("int layer;\n")
+    (layer / "001-llama-cpp-hooks.patch").write_text(
+        "".join(
+            f"diff --git a/{name} b/{name}\nindex 1..2 100644\n--- a/{name}\n+++ b/{name}\n"
+            "@@ -1,2 +1,3 @@\n one\n+hook\n two\n"
+            for name in compat.PATCHED
+        )
+    )
+    for name, text in zip(compat.PATCHED, (loader, clip), strict=True):
+        (tree / name).parent.mkdir(parents=True)
+        (tree / name).write_text(text)
+    return layer, tree
+
+
+def test_ollamas_layer_is_put_into_copies_wherever_its_places_have_moved(machine: Path) -> None:
+    layer, tree = patchable(machine, "zero\n\none\ntwo\nthree\n")
+    compat.write(machine / "out", layer, tree)
+
+    assert (machine / "out/llama-model-loader.cpp").read_text() == (
+        "zero\n\none\nhook\ntwo\nthree\n"
+    )
+    assert (machine / "out/clip.cpp").read_text() == "one\nhook\ntwo\n"
+    assert (machine / "out/llama-ollama-compat.cpp").read_text() == "int layer;\n"
+    assert "hook" not in (tree / compat.PATCHED[0]).read_text()
+
+
+def test_what_was_patched_before_an_interruption_is_not_compiled_again(machine: Path) -> None:
+    layer, tree = patchable(machine, "one\ntwo\n")
+    compat.write(machine / "out", layer, tree)
+    os.utime(machine / "out/clip.cpp", (1, 1))
+    compat.write(machine / "out", layer, tree)
+    assert (machine / "out/clip.cpp").stat().st_mtime == 1
+
+
+@pytest.mark.parametrize("loader", ["one\nand a half\ntwo\n", "one\ntwo\none\ntwo\n"])
+def test_a_layer_that_does_not_fit_stops_the_set_up(machine: Path, loader: str) -> None:
+    layer, tree = patchable(machine, loader)
+    with pytest.raises(ToolFailed, match=r"does not fit llama\.cpp .*model-loader\.cpp has no one"):
+        compat.write(machine / "out", layer, tree)
+    assert not (machine / "out").exists()
+
+
+def test_a_layer_that_patches_other_files_stops_the_set_up(machine: Path) -> None:
+    layer, tree = patchable(machine, "one\ntwo\n")
+    patch = layer / "001-llama-cpp-hooks.patch"
+    patch.write_text(patch.read_text().replace("mtmd/clip.cpp", "mtmd/other.cpp"))
+    with pytest.raises(ToolFailed, match="changes other files"):
+        compat.write(machine / "out", layer, tree)
+
+
+def test_the_libraries_that_we_load_lie_apart_from_the_patched_helpers(
+    machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built by toys: with the layer everything, without it the library alone."""
+    layer, _ = patchable(machine, "one\ntwo\n")
+    monkeypatch.setattr(compat, "layer", lambda work: layer)
+    monkeypatch.setattr(places, "llama_cpp", lambda: machine / "tree")
+    monkeypatch.setattr(llama, "VENV", machine)
+    toy_tools(machine / "bin")
+
+    step = llama.library((llama.SERVER,))
+    plan(monkeypatch, Step("llama.cpp", step.done, step.run, 1))
+    run.set_up("auto")
+
+    def read(path: Path) -> str:
+        return path.read_text().strip()
+
+    assert step.done()
+    assert read(places.llama_bin() / "libllama.so") == "without"
+    assert sorted(path.name for path in places.llama_bin().iterdir()) == ["libllama.so"]
+    assert read(places.llama_helpers() / "libllama.so").endswith("build/compat")
+    assert not (places.llama_bin().parent / "build").exists()
+
+
+def toy_tools(folder: Path) -> None:
+    """A cmake that notes the layer, and a ninja that makes of it what it is asked for."""
+    folder.mkdir()
+    cmake = """#!/bin/sh
+for word in "$@"; do
+    case $word in *build) tree=$word;; -DOLLAMA_COMPAT=*) layer=${word#*=};; esac
+done
+mkdir -p "$tree/bin" && echo "${layer:-without}" > "$tree/layer"
+"""
+    ninja = """#!/bin/sh
+for word in "$@"; do
+    case $word in *build) tree=$word;; llama-*) touch "$tree/bin/$word";; esac
+done
+cp "$tree/layer" "$tree/bin/libllama.so"
+"""
+    for name, text in (("cmake", cmake), ("ninja", ninja)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
 
 
 def test_a_stopped_service_stops_the_set_up_with_the_way_to_start_it(

@@ -17,7 +17,7 @@ from pipeline.setup.step import CORES, Step, Work
 
 SERVER, QUANTIZER = "llama-server", "llama-quantize"  # the latter only for Ollama before 0.34.1
 _LIBRARY_SECONDS = 180  # on one core
-_HELPERS_SECONDS = 150
+_HELPERS_SECONDS = 180
 
 _OPTIONS = (
     "-DCMAKE_BUILD_TYPE=Release",
