@@ -1,13 +1,14 @@
 """A tiny random Gemma 3 that sees, in the one file that Ollama's own converter made of it.
 
-    write(folder / "model.gguf")     # text and vision, ten megabytes
+    write(folder / "model.gguf")     # text and vision, three megabytes
     TEMPLATE, PARAMETERS             # the other layers of the library's gemma3:4b
 
 As convert/convert_gemma3.go of Ollama 0.33 writes a Gemma3ForConditionalGeneration: keys sorted by
 name, none for the epsilon of the norms, for rope and its scaling; a token more than the embedding
 has rows; SentencePiece's user-defined pieces as normal ones; one added to the norms of the text and
 the projector; vision under names that llama.cpp does not know. Nothing of that loads in a llama.cpp
-without Ollama's compat layer.
+without Ollama's compat layer. Names, order, types and shapes are those of what /api/create of
+0.33.0 makes of a model of the same size in safetensors.
 """
 
 from __future__ import annotations
