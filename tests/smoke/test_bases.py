@@ -1,0 +1,147 @@
+"""The whole chain over a GGUF of every family, to a proof in the real Ollama.
+
+Tiny bases with real vocabularies and real templates (real_bases.py): what is trained by heart is
+two words and the end of the turn. What was made is kept in the cache for a later run, under a name
+that any change of the program changes; released and proven is always.
+
+    SPECIALIST_TEST_GGUF=file.gguf pytest tests/smoke/test_bases.py     # the same on a real file
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from real_bases import BASES, gguf_base
+from real_ollama import environment, serving
+
+from pipeline.common import places
+from pipeline.tools.gguf_layout import layout
+from pipeline.tools.host import Address
+from pipeline.tools.ollama import Ollama
+
+pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default")]
+
+PROJECT = Path(__file__).parent.parent.parent
+REAL = os.environ.get("SPECIALIST_TEST_GGUF", "")
+ROWS = 48
+TINY = ("--set", "tune.epochs=12", "--set", "tune.learning_rate=0.02", "--set", "tune.batch=8")
+
+
+def program() -> str:
+    """Changes with every line that could change what is made."""
+    digest = hashlib.sha256()
+    for path in sorted([*(PROJECT / "pipeline").rglob("*.py"), PROJECT / "tests/real_bases.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@pytest.fixture(scope="module")
+def store() -> Path:
+    """Where what is made is kept; those of other programs are removed."""
+    import shutil
+
+    kept = places.cache_home() / f"tests-bases-{program()}-{places.cpu_key()}"
+    for other in places.cache_home().glob("tests-bases-*"):
+        if other != kept:
+            shutil.rmtree(other, ignore_errors=True)
+    kept.mkdir(parents=True, exist_ok=True)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    with serving(tmp_path_factory.mktemp("ollama")) as found:
+        yield found
+
+
+def rows(folder: Path) -> Path:
+    """Questions with one answer."""
+    file = folder / "rows.jsonl"
+    turns = [
+        [
+            {"role": "user", "content": f"Is {n} a number?"},
+            {"role": "assistant", "content": "Yes, sir."},
+        ]
+        for n in range(ROWS)
+    ]
+    file.write_text("".join(json.dumps({"messages": row}) + "\n" for row in turns))
+    return file
+
+
+def make(name: str, base: Path, address: Address, store: Path, *more: str) -> str:
+    """What `specialist make` says."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pipeline.cli", "make", name, "--base", str(base)),
+            *("--data", str(rows(base.parent)), "--device", "cpu", *more),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=base.parent,
+        env={
+            **environment(base.parent, address),
+            "HOME": os.environ.get("HOME", ""),
+            "SPECIALIST_HOME": str(store / name),
+            "PYTHONPATH": str(PROJECT),
+        },
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", [] if REAL else list(BASES))
+def test_a_base_of_each_family_becomes_a_proven_specialist(
+    name: str, address: Address, store: Path
+) -> None:
+    folder = store / "bases"
+    folder.mkdir(exist_ok=True)
+    base = folder / f"{name}.gguf"
+    if not base.exists():
+        gguf_base(name, folder)
+    specialist = f"tiny-{name}"
+    told = make(specialist, base, address, store, *TINY)
+    assert f"registered as {specialist}:v1" in told
+    assert "answers end by themselves" in told
+    with Ollama(address) as ollama:
+        reply = ollama.run(specialist, [{"role": "user", "content": "Is 5 a number?"}], patience=9)
+        served = layout(ollama.stored_blob(specialist))
+    assert reply.text.strip() == "Yes, sir."
+    untouched(layout(base), served)
+
+
+def untouched(before: object, after: object) -> None:
+    """Every tensor that training did not touch has its bytes, every key that is not ours too."""
+    from pipeline.tools.gguf_layout import Layout
+
+    assert isinstance(before, Layout)
+    assert isinstance(after, Layout)
+    assert before.tensors.keys() == after.tensors.keys()
+    same = [
+        name
+        for name, place in before.tensors.items()
+        if before.read(place) == after.read(after.tensors[name])
+    ]
+    touched = before.tensors.keys() - set(same)
+    assert all(name.startswith("blk.") and len(before.tensors[name].shape) == 2 for name in touched)
+    assert len(touched) >= 8  # two layers of four matrices at least
+    ours = ("tokenizer.chat_template", "general.file_type", "general.quantization_version")
+    kept = {n: raw for n, raw in before.keys.items() if n not in ours}
+    assert {n: raw for n, raw in after.keys.items() if n not in ours} == kept
+
+
+@pytest.mark.parametrize("path", [REAL] if REAL else [])
+def test_a_real_file_becomes_a_proven_specialist(
+    path: str, address: Address, tmp_path: Path
+) -> None:
+    base = tmp_path / Path(path).name
+    base.symlink_to(Path(path).resolve())
+    told = make("real", base, address, tmp_path)
+    assert "registered as real:v1" in told
+    assert "answers end by themselves" in told
