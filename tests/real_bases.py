@@ -194,7 +194,8 @@ def vocabulary(real: Real) -> dict[str, bytes]:
         keys["tokenizer.ggml.eos_token_id"] = uint32(tokens.index(real.end))
     template = places.llama_cpp() / "models/templates" / f"{real.template}.jinja"
     jinja = template.read_text(encoding="utf-8") if "{" not in real.template else real.template
-    return {**keys, "tokenizer.chat_template": text(jinja)}
+    # by its name llama.cpp knows a Phi-3, and drops blanks behind its control tokens
+    return {"general.name": text(real.vocabulary), **keys, "tokenizer.chat_template": text(jinja)}
 
 
 def int32s(values: list[int]) -> bytes:

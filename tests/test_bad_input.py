@@ -61,7 +61,7 @@ def test_a_base_of_an_unknown_architecture_is_refused_before_ollama_is_started(
     refused(make(), "the architecture BloomForCausalLM is not supported")
 
 
-@pytest.mark.parametrize("base", ["./nowhere", "./rows.jsonl", "hub:a/b", "llama3.2", "x.gguf"])
+@pytest.mark.parametrize("base", ["./nowhere", "./rows.jsonl", "hub:a/b", "x y", "x.gguf"])
 def test_a_base_that_is_not_there_is_refused_before_ollama_is_started(
     folder: Path, base: str
 ) -> None:

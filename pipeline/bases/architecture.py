@@ -24,8 +24,6 @@ def check(folder: Path, config: dict[str, Any]) -> Family:
     family = _family(folder, config)
     _check_values(folder, config, family)
     _check_positions(folder, config, family)
-    if why := family.fault(config):
-        raise BadInput(f"{folder}: {why}", "What is trained would not be what is served.")
     for name in family.needs:
         if not (folder / name).is_file():
             raise BadInput(
@@ -34,6 +32,16 @@ def check(folder: Path, config: dict[str, Any]) -> Family:
             )
     known(folder, "config.json", config, family.keys)
     return family
+
+
+def check_computed(folder: Path, config: dict[str, Any], family: Family) -> None:
+    """Refuse what only several keys together say. The sizes were checked before.
+
+    Raises:
+        BadInput: what llama.cpp would compute otherwise.
+    """
+    if why := family.fault(config):
+        raise BadInput(f"{folder}: {why}", "What is trained would not be what is served.")
 
 
 def known(

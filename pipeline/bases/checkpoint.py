@@ -39,6 +39,7 @@ def check(folder: Path) -> dict[str, Any]:
     config, family = check_words(folder)
     found = {k: v for name in weight_files(folder) for k, v in header(folder / name).items()}
     _check_shapes(folder, config, family, found)
+    architecture.check_computed(folder, config, family)
     return config
 
 

@@ -21,7 +21,7 @@ def is_quantized(base: Reference) -> bool:
 
 
 def _quantized(base: Reference) -> list[str]:
-    if not is_quantized(base):
+    if not is_quantized(base) or base.origin == "embedded":  # there is no other build of that
         return []
     tag = base.installed.tag if base.installed else ""
     finer = f" (often called {tag.partition(':')[0]}:…-fp16)" if tag else ""

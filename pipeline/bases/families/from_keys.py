@@ -81,6 +81,8 @@ def llama3(factors: Sequence[float], theta: float) -> dict[str, Any]:
     The inverse of generate_extra_tensors in llama.cpp's conversion/llama.py. Three numbers stand
     behind two that can be seen, so `low_freq_factor` is 1, as everywhere.
     """
+    if not all(0 < factor < math.inf for factor in factors):
+        raise ValueError(f"{FACTORS} holds what is no factor")
     most = short(max(factors))
     plain: dict[str, Any] = {"rope_type": "llama3", "factor": most, **LLAMA3}
     if _makes(plain, factors, theta):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from pipeline.bases.families import gemma
@@ -11,6 +10,7 @@ from pipeline.bases.families.from_keys import short
 from pipeline.bases.gguf_keys import Keys
 
 LARGEST, PATTERN = 46, 2  # llama.cpp, src/models/gemma2.cpp
+THETA = 10000.0  # the converter writes nothing of positions
 
 
 def config(key: Keys) -> dict[str, Any]:
@@ -24,6 +24,16 @@ def config(key: Keys) -> dict[str, Any]:
     }
 
 
+def fault(config: dict[str, Any]) -> str:
+    """Why llama.cpp would compute something else; '' if it does not."""
+    positions = config.get("rope_parameters") or {}
+    if {config.get("rope_theta", THETA), positions.get("rope_theta", THETA)} != {THETA}:
+        return f"rope_theta is not {THETA:.0f}"
+    if config.get("tie_word_embeddings") is False:
+        return "it has an output matrix of its own (tie_word_embeddings)"
+    return gemma.fault(config, largest=LARGEST, pattern=PATTERN)
+
+
 FAMILY = Family(
     "Gemma2ForCausalLM",
     "gemma2",
@@ -31,6 +41,7 @@ FAMILY = Family(
     attention=("sliding_attention", "full_attention"),
     more_keys=gemma.MORE_KEYS,
     needs=gemma.NEEDS,
-    fault=partial(gemma.fault, largest=LARGEST, pattern=PATTERN),
+    scalings={"default": ()},
+    fault=fault,
     gguf=Gguf("gemma2", config),
 )

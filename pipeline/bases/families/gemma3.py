@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from pipeline.bases.families import gemma
@@ -50,7 +49,8 @@ def normal(keys: dict[str, bytes], tensors: Mapping[str, Place]) -> dict[str, by
         "rope.freq_base": float32(1e6),
         "rope.freq_base_swa": float32(1e4),
     }
-    if decoded(found.get(f"{front}context_length", text("0"))) == LONG:
+    length = decoded(found[f"{front}context_length"]) if f"{front}context_length" in found else 0
+    if isinstance(length, int) and length >= LONG:
         by_default |= {"rope.scaling.type": text("linear"), "rope.scaling.factor": float32(8.0)}
     if _ollamas(keys, tensors):
         for name, raw in by_default.items():
@@ -68,6 +68,16 @@ def _ollamas(keys: Mapping[str, bytes], tensors: Mapping[str, Place]) -> bool:
     )
 
 
+def fault(config: dict[str, Any]) -> str:
+    """Why llama.cpp would compute something else; '' if it does not."""
+    if not config.get("sliding_window"):
+        return "it has no sliding_window"
+    sliding = (config.get("rope_parameters") or {}).get("sliding_attention") or {}
+    if sliding.get("rope_type", "default") != "default":
+        return "positions are scaled in layers with a window, too"
+    return gemma.fault(config, largest=LARGEST, pattern=PATTERN)
+
+
 FAMILY = Family(
     "Gemma3ForCausalLM",
     "gemma3_text",
@@ -75,6 +85,6 @@ FAMILY = Family(
     attention=("sliding_attention", "full_attention"),
     more_keys=gemma.MORE_KEYS,
     needs=gemma.NEEDS,
-    fault=partial(gemma.fault, largest=LARGEST, pattern=PATTERN),
+    fault=fault,
     gguf=Gguf("gemma3", config, normal),
 )

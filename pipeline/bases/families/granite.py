@@ -29,9 +29,16 @@ def config(key: Keys) -> dict[str, Any]:
     }
 
 
+def fault(config: dict[str, Any]) -> str:
+    """The converter leaves out a multiplier that is absent or zero, and llama.cpp has others."""
+    lacking = [name for name in MULTIPLIERS if not config.get(name)]
+    return f"{lacking[0]} is absent or zero" if lacking else ""
+
+
 FAMILY = Family(
     "GraniteForCausalLM",
     "granite",
     more_keys=dict.fromkeys(MULTIPLIERS, known_keys.real),
+    fault=fault,
     gguf=Gguf("granite", config),
 )

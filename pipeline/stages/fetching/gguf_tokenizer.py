@@ -25,6 +25,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4  # llama.h, llama_token_type
 NAMED = {"bos": "bos", "eos": "eos", "padding": "pad", "unknown": "unk"}
 OTHERWISE = {"llama": {"bos": 1, "eos": 2, "unknown": 0}}  # ids where no key says them
 BLANK = "▁"
+KEEPS_BLANKS = ("<unk>", "<s>", "<|endoftext|>")  # llama-vocab.cpp, of Phi-3
 
 
 def write_tokenizer(keys: Keys, out: Path) -> None:
@@ -38,14 +39,14 @@ def write_tokenizer(keys: Keys, out: Path) -> None:
         BadInput: a kind of vocabulary that is not rebuilt here, by name, or one that is none.
     """
     model, pre = _kind(keys)
-    tokens = [str(token) or f"[EMPTY_{i}]" for i, token in enumerate(_key(keys, "tokens"))]
-    named = _named(keys, tokens, model)
     try:
+        tokens = [str(token) or f"[EMPTY_{i}]" for i, token in enumerate(_key(keys, "tokens"))]
+        named = _named(keys, tokens, model)
         built = _built(keys, tokens, model, pre, named.get("unk_token"))
-        _add(built, tokens, _types(keys, tokens))
+        _add(built, tokens, _types(keys, tokens), drops_blanks=_drops_blanks(keys))
         if _adds_bos(keys, model, pre):
             _put_bos(built, named["bos_token"])
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
+    except Exception as error:  # the library raises nothing more exact
         raise BadInput(
             f"{keys.path}: its vocabulary contradicts itself: {shown(repr(error), 200)}",
             "Get the file again.",
@@ -181,13 +182,27 @@ def _lines(vocabulary: dict[str, int], merges: list[tuple[str, str]], unknown: s
     return built
 
 
-def _add(built: Any, tokens: list[str], types: list[int]) -> None:
+def _drops_blanks(keys: Keys) -> bool:
+    """Blanks behind a control token are none: of Phi-3, which llama.cpp knows by its name."""
+    name = str(keys.whole("general.name", "")).lower()
+    return "phi-3" in name or "phi3" in name
+
+
+def _add(built: Any, tokens: list[str], types: list[int], *, drops_blanks: bool) -> None:
     """Tell it what is one token wherever it is spelled."""
     from tokenizers import AddedToken
 
     for kinds, special in (((UNKNOWN, CONTROL), True), ((USER_DEFINED,), False)):
         found = [token for token, its in zip(tokens, types, strict=True) if its in kinds]
-        added = [AddedToken(token, special=special, normalized=False) for token in found]
+        added = [
+            AddedToken(
+                token,
+                special=special,
+                normalized=False,
+                rstrip=drops_blanks and token not in KEEPS_BLANKS,
+            )
+            for token in found
+        ]
         (built.add_special_tokens if special else built.add_tokens)(added)
 
 
