@@ -26,11 +26,12 @@ from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common import places
 from pipeline.common.errors import ProofFailed
 from pipeline.common.progress import Progress
+from pipeline.common.thoughts import behind, spoken
 from pipeline.common.values import Conversation, digest_of
 from pipeline.made.artifacts import Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Where
-from pipeline.release import promise
+from pipeline.release import promise, think_states
 from pipeline.release.candidate import Candidate
 from pipeline.release.prompt_forms import forms
 from pipeline.release.stored_file import same_file
@@ -136,9 +137,11 @@ def prove(
                     once = len(runs) % 2 == 1
                     answer = _run(ollama, name, made, case, len(ids), once=once)
                     runs.append((ids, answer))
+        think_states.check(ollama, name, made)
         _mostly_end(made, [reply for _, reply in runs])
         held = promise.hold(model, made, where)
-        given = [(ids, reply.text) for ids, reply in runs]
+        prompt = render(made.base, cases[0].messages, generate=True)  # all end alike
+        given = [(ids, behind(prompt, reply.thoughts, reply.text)) for ids, reply in runs]
         promise.check_answers(model, given, held, made, where.threads)
     candidate.check(ollama)
     return Proof(
@@ -194,7 +197,7 @@ def _case(row: dict[str, Any], source: str, system: str) -> Case:
     end = max(i for i, label in enumerate(sequence["labels"]) if label != UNTRAINED)
     while end and sequence["labels"][end - 1] != UNTRAINED:
         end -= 1
-    return Case(source, turns[first:last], sequence["ids"][:end])
+    return Case(source, spoken(turns[first:last]), sequence["ids"][:end])
 
 
 def _prompt(

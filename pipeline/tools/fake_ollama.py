@@ -112,14 +112,24 @@ class FakeOllama:
         """The template that it runs for a model."""
         return "{{ .Prompt }}" if "old" in self.faults else _template(self.store(model["gguf"]))
 
-    def prompt(self, model: dict[str, Any], messages: list[dict[str, str]]) -> str:
-        """The prompt that it makes of a conversation."""
+    def thinks(self, model: dict[str, Any]) -> bool:
+        """True for a model that it takes for one that can think."""
+        return all(tag in self.template(model) for tag in ("<think>", "</think>"))
+
+    def prompt(
+        self, model: dict[str, Any], messages: list[dict[str, str]], think: bool | None = None
+    ) -> str:
+        """The prompt that it makes of a conversation; who can think is told to, unless asked."""
         if "old" in self.faults:
             return messages[-1]["content"]
         system = "" if "forgets system" in self.faults else model["system"]
         if system and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": system}, *messages]
-        text = render_text(self.template(model), messages, generate=True)  # type: ignore[arg-type]
+        if think is None and self.thinks(model):
+            think = True
+        names = {} if think is None else {"enable_thinking": think}
+        template = self.template(model)
+        text = render_text(template, messages, generate=True, **names)  # type: ignore[arg-type]
         return text + (" " if "other render" in self.faults else "")
 
     def count(self, model: dict[str, Any], prompt: str) -> int:
@@ -290,7 +300,9 @@ class _Handler(BaseHTTPRequestHandler):
         model, faults = self._model(body["model"]), self.fake.faults
         if self._refuses_typical(body.get("options")):
             return
-        prompt = self.fake.prompt(model, body["messages"])
+        if body.get("think") and not self.fake.thinks(model):
+            return self._say({"error": f'"{body["model"]}" does not support thinking'}, 400)
+        prompt = self.fake.prompt(model, body["messages"], body.get("think"))
         if body.get("_debug_render_only"):
             info = {} if "says no render" in faults else {"rendered_template": prompt}
             return self._say({"done": False, "_debug_info": info})

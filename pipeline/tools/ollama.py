@@ -58,6 +58,8 @@ class Reply:
     prompt_tokens: int | None
     """None where we hung up: it is told at the end."""
     answer_tokens: int
+    thoughts: str = ""
+    """What it thought before, where the server tells it apart."""
 
 
 class Ollama:
@@ -222,18 +224,20 @@ class Ollama:
         *,
         limit: int,
         options: Mapping[str, Any] | None = None,
+        think: bool | None = None,
     ) -> Reply:
         """The greedy answer to a conversation.
 
         Args:
             limit: most tokens of the answer.
+            think: what is said of thinking; None for nothing, as `ollama run` asks.
 
         Raises:
             ProofFailed: the reply lacks what the proof reads.
         """
         wanted = {**(options or {}), "num_predict": limit}
         return self._greedy(
-            lambda known: self._listen(name, _question(name, messages, {**known, **wanted}))
+            lambda known: self._listen(name, _question(name, messages, {**known, **wanted}, think))
         )
 
     def run(self, name: str, messages: Conversation, *, patience: int) -> Reply:
@@ -251,6 +255,7 @@ class Ollama:
     def _listen(self, name: str, body: Mapping[str, Any], patience: int | None = None) -> Reply:
         """One streamed answer, so that a slow one is told from one that hangs."""
         path, pieces = "/api/chat" if "messages" in body else "/api/generate", list[str]()
+        thoughts = ""
         with door(path), self._http.stream("POST", path, json=body) as answer:
             if answer.is_error:
                 answer.read()
@@ -260,7 +265,9 @@ class Ollama:
                 if "error" in row:
                     raise failure(path, str(row["error"]))
                 if "messages" in body:
-                    row = {**row, "response": needed(row, "message", dict, path).get("content")}
+                    turn = needed(row, "message", dict, path)
+                    row = {**row, **turn, "response": turn.get("content")}
+                thoughts += str(row.get("thinking") or "")
                 pieces.append(needed(row, "response", str, path))
                 if row.get("done") is True:
                     return Reply(
@@ -268,22 +275,30 @@ class Ollama:
                         reason=needed(row, "done_reason", str, path),
                         prompt_tokens=needed(row, "prompt_eval_count", int, path),
                         answer_tokens=needed(row, "eval_count", int, path),
+                        thoughts=thoughts,
                     )
                 if patience is not None and len(pieces) > patience:
-                    return Reply("".join(pieces), "", None, len(pieces))
+                    return Reply("".join(pieces), "", None, len(pieces), thoughts)
         raise ProofFailed(f"{name} did not finish its answer", RESTART)
 
     def render(
-        self, name: str, messages: Conversation, options: Mapping[str, Any] | None = None
+        self,
+        name: str,
+        messages: Conversation,
+        options: Mapping[str, Any] | None = None,
+        think: bool | None = None,
     ) -> str:
         """The prompt that it makes of a conversation (without the BOS that it adds as an id).
+
+        Args:
+            think: as for `chat`.
 
         Raises:
             ProofFailed: it does not say.
         """
 
         def ask(known: Mapping[str, Any]) -> dict[str, Any]:
-            body = _question(name, messages, {**known, **(options or {})})
+            body = _question(name, messages, {**known, **(options or {})}, think)
             more = {"stream": False, "_debug_render_only": True}
             return self._post("/api/chat", {**body, **more})
 
@@ -331,6 +346,9 @@ class Ollama:
             return {} if empty else mapping(answer.json(), path)
 
 
-def _question(name: str, messages: Conversation, options: Mapping[str, Any]) -> dict[str, Any]:
-    # No `think`: it is asked as `ollama run` asks. `truncate` would drop turns without a word.
-    return {"model": name, "messages": messages, "options": dict(options), "truncate": False}
+def _question(
+    name: str, messages: Conversation, options: Mapping[str, Any], think: bool | None
+) -> dict[str, Any]:
+    # `truncate` would drop turns without a word.
+    body = {"model": name, "messages": messages, "options": dict(options), "truncate": False}
+    return body if think is None else {**body, "think": think}
