@@ -165,6 +165,7 @@ class Ollama:
         parameters: Mapping[str, Any] | None = None,
         license: str = "",
         projectors: Sequence[str] = (),
+        renders: Mapping[str, str] | None = None,
         report: Report = lambda progress: None,
     ) -> None:
         """Make a model of an uploaded GGUF.
@@ -172,6 +173,8 @@ class Ollama:
         Args:
             digest: sha256 (hex) of the GGUF.
             projectors: digests (sha256:…) of layers that Ollama has, which see or hear.
+            renders: `template` (in Go's language), `renderer`, `parser`, where it is not the GGUF's
+                own template that is to be served.
 
         Raises:
             ToolFailed: it refused or broke off.
@@ -183,11 +186,12 @@ class Ollama:
         body |= {"system": system} if system else {}
         body |= {"parameters": dict(parameters)} if parameters else {}
         body |= {"license": license} if license else {}
+        body |= renders or {}
         statuses = list(self._statuses(f"registering {name}", body, report))
         if "success" not in statuses:
             raise ToolFailed(f"Ollama broke off while registering {name}", RESTART)
         guessed = [status for status in statuses if "autodetected template" in status]
-        if guessed:
+        if guessed and not renders:
             self.delete(name)
             raise ProofFailed(
                 f"Ollama would serve {name} with a template of its own: {guessed[0]}",

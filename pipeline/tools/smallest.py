@@ -78,7 +78,7 @@ def follows(says: str, *, endless: bool = False) -> dict[int, int]:
 
 
 def write(path: Path, says: str = SAYS, *, endless: bool = False, template: str = TEMPLATE) -> None:
-    """Write the model as a GGUF; the same bytes each time."""
+    """Write the model as a GGUF; the same bytes each time. '' for one without a template."""
     import numpy as np
     from gguf import GGUFWriter
 
@@ -133,7 +133,8 @@ def _keys(writer: Any, names: list[str], template: str) -> None:
     writer.add_add_bos_token(True)
     writer.add_add_eos_token(False)
     writer.add_add_space_prefix(False)
-    writer.add_chat_template(template)
+    if template:
+        writer.add_chat_template(template)
 
 
 def write_tokenizer(path: Path) -> None:

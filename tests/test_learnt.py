@@ -1,0 +1,159 @@
+"""Chat templates learnt from the server that renders them: the real Ollama, its Go templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import real_ollama
+
+from pipeline.common.errors import BadInput
+from pipeline.common.values import Conversation, digest_of_file
+from pipeline.stages.fetching.frozen import freeze
+from pipeline.stages.fetching.learnt import Oracle, learn, talks
+from pipeline.tools import smallest
+from pipeline.tools.jinja import render_text
+from pipeline.tools.ollama import Ollama
+
+LLAMA3 = (
+    "{{- range .Messages }}<|start_header_id|>{{ .Role }}<|end_header_id|>\n\n{{ .Content }}"
+    "<|eot_id|>\n{{- end }}<|start_header_id|>assistant<|end_header_id|>\n\n"
+)
+GEMMA = """{{- $system := "" }}
+{{- range .Messages }}
+{{- if eq .Role "system" }}
+{{- if not $system }}{{ $system = .Content }}
+{{- else }}{{ $system = printf "%s\\n\\n%s" $system .Content }}
+{{- end }}
+{{- continue }}
+{{- else if eq .Role "user" }}<start_of_turn>user
+{{- if $system }}
+{{ $system }}
+{{- $system = "" }}
+{{- end }}
+{{- else if eq .Role "assistant" }}<start_of_turn>model
+{{- end }}
+{{ .Content }}<end_of_turn>
+{{ end }}<start_of_turn>model
+"""
+CHATML = """{{- range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}<|im_end|>
+{{ end }}<|im_start|>assistant
+"""
+MISTRAL = """[INST] {{ range $index, $_ := .Messages }}
+{{- if eq .Role "system" }}{{ .Content }}
+
+{{ else if eq .Role "user" }}{{ .Content }}[/INST]
+{{- else if eq .Role "assistant" }} {{ .Content }}</s>[INST] {{ end }}
+{{- end }}"""
+LEGACY = (
+    "{{ if .System }}### {{ .System }}\n{{ end }}{{ if .Prompt }}>> {{ .Prompt }}\n{{ end }}"
+    "<< {{ .Response }}~\n"
+)
+PRIVATE = (
+    "{{ range .Messages }}{{ if eq .Role \"system\" }}Order: {{ .Content }} — done.\\ 'so'\n"
+    '{{ else if eq .Role "user" }}〔{{ .Content }}〕\n{{ else }}» {{ .Content }} ~\n{{ end }}{{ end }}» '
+)
+TAKEN = {
+    "llama 3": LLAMA3,
+    "gemma": GEMMA,
+    "chatml": CHATML,
+    "mistral": MISTRAL,
+    "of before there were messages": LEGACY,
+    "private": PRIVATE,
+}
+REFUSED = {
+    "writes the day": (CHATML + "{{ currentDate }}", r"it writes the day \(currentDate\)"),
+    "drops turns": (
+        "{{ range $i, $m := .Messages }}{{ if lt $i 3 }}[{{ $m.Content }}]{{ end }}{{ end }}:",
+        "changes a turn: drops it",
+    ),
+    "counts messages": (
+        "{{ len .Messages }}{{ range .Messages }}[{{ .Content }}]{{ end }}:",
+        "between start and user it writes '1\\['",
+    ),
+    "counts beyond what shows the constants": (
+        "{{ range .Messages }}[{{ .Content }}]{{ end }}{{ if gt (len .Messages) 7 }}!{{ end }}:",
+        "Ollama writes '!:', and what was learnt of it ':'",
+    ),
+    "writes some texts otherwise": (
+        '{{ range .Messages }}{{ if eq .Content "x" }}<x>{{ else }}[{{ .Content }}]{{ end }}'
+        "{{ end }}:",
+        "Ollama writes '<x>",
+    ),
+    "does not end an answer": (
+        '{{ range .Messages }}{{ if eq .Role "user" }}Q: {{ end }}{{ .Content }}{{ end }}',
+        "puts nothing behind an answer",
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=real_ollama.versions())
+def served(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Oracle]]:
+    """What a real Ollama makes of conversations, by a template in Go's language."""
+    folder = tmp_path_factory.mktemp("ollama")
+    file = folder / "bare.gguf"
+    smallest.write(file, template="")
+    digest = digest_of_file(file)
+    with (
+        real_ollama.serving(folder, real_ollama.binary(request.param)) as address,
+        Ollama(address) as ollama,
+    ):
+        ollama.upload(file, digest, lambda progress: None)
+
+        def by(template: str) -> Oracle:
+            ollama.create("learn:it", digest, renders={"template": template})
+            return lambda talk: ollama.render("learn:it", talk, think=False)
+
+        yield by
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_go_template_is_learnt_to_the_letter(served: Callable[[str], Oracle], name: str) -> None:
+    oracle = served(TAKEN[name])
+    jinja = learn(oracle, name, source=TAKEN[name])
+    frozen = freeze(jinja, name)
+    more: Conversation = [
+        {"role": "system", "content": 'Be "brief".'},
+        {"role": "user", "content": " Never\tseen\n"},
+        {"role": "assistant", "content": "before: 'it' \\n"},
+        {"role": "user", "content": "…"},
+    ]
+    for talk in (more, more[1:], more[:2]):
+        assert render_text(frozen, talk, generate=True) == oracle(talk)
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("why", REFUSED)
+def test_a_template_of_another_shape_is_refused_with_the_first_difference(
+    served: Callable[[str], Oracle], why: str
+) -> None:
+    template, words = REFUSED[why]
+    with pytest.raises(BadInput, match=words) as caught:
+        learn(served(template), "mine", source=template)
+    assert "--template plain" in caught.value.next_step
+
+
+@pytest.mark.smoke
+def test_what_a_template_does_otherwise_in_rare_conversations_is_not_taken_from_there(
+    served: Callable[[str], Oracle],
+) -> None:
+    """Gemma's writes a system message into the next question, behind an assistant's opening."""
+    jinja = learn(served(GEMMA), "gemma")
+    talk: Conversation = [
+        {"role": role, "content": "x"} for role in ("system", "assistant", "user")
+    ]
+    assert render_text(jinja, talk[1:], generate=True).startswith("<start_of_turn>model\nx")
+    with pytest.raises(BadInput, match="the assistant may not speak here"):
+        render_text(jinja, talk, generate=True)
+
+
+def test_the_conversations_that_decide_have_all_lengths_and_kinds() -> None:
+    found = list(talks())
+    assert {len(talk) for talk in found} >= {1, 2, 3, 5, 9}
+    texts = {turn["content"] for talk in found for turn in talk}
+    assert "" in texts and any(text != text.strip() for text in texts)
+    assert any(not text.isascii() for text in texts)
