@@ -52,7 +52,8 @@ LEGACY = (
 )
 PRIVATE = (
     "{{ range .Messages }}{{ if eq .Role \"system\" }}Order: {{ .Content }} — done.\\ 'so'\n"
-    '{{ else if eq .Role "user" }}〔{{ .Content }}〕\n{{ else }}» {{ .Content }} ~\n{{ end }}{{ end }}» '
+    '{{ else if eq .Role "user" }}«{{ .Content }}»\n{{ else }}» {{ .Content }} ~\n{{ end }}'
+    "{{ end }}» "
 )
 TAKEN = {
     "llama 3": LLAMA3,
