@@ -126,3 +126,24 @@ def test_a_toy_base_with_the_values_of_another_family_is_refused(
     with pytest.raises(BadInput, match="hidden_act = 'silu'") as caught:
         resolve(str(folder), tmp_path)
     assert "relu2" in caught.value.next_step
+
+
+# Those that are not taken.
+
+
+def test_a_known_family_that_is_not_taken_is_refused_with_the_nearest_that_is(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    config = {"architectures": ["Qwen3MoeForCausalLM"], "model_type": "qwen3_moe"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BadInput, match="Qwen3MoeForCausalLM is not supported") as caught:
+        checkpoint.check(tmp_path)
+    assert "mixture of experts" in caught.value.next_step
+    assert "qwen3:8b" in caught.value.next_step
+
+
+def test_nothing_that_is_taken_has_a_refusal_and_the_unknown_has_none() -> None:
+    taken = [*families.supported(), *families.in_gguf()]
+    assert [name for name in taken if families.refusal(name)] == []
+    assert families.refusal("nobody") == families.refusal(["list"]) == ""

@@ -68,7 +68,7 @@ def _family(folder: Path, config: dict[str, Any]) -> Family:
     if family is None:
         raise BadInput(
             f"{folder}: the architecture {shown(found)} is not supported",
-            f"Supported: {', '.join(families.supported())}.",
+            families.refusal(found) or f"Supported: {', '.join(families.supported())}.",
         )
     if config.get("model_type") != family.model_type:  # by this the code is chosen
         raise BadInput(

@@ -18,6 +18,7 @@ from pipeline.bases.families import (
     smollm3,
 )
 from pipeline.bases.families.family import Family
+from pipeline.bases.families.refused import refusal as refusal
 
 FAMILIES: tuple[Family, ...] = (
     llama.FAMILY,
