@@ -23,9 +23,11 @@ from pipeline.spec import modelfile
 from pipeline.spec.parameters import check_answers, doubtful
 from pipeline.spec.spec import Spec
 from pipeline.stages import fetch, intake, pack, prepare, tune
+from pipeline.stages.fetching import served_base
 from pipeline.stages.settings import Intake, settings
 
 LEAST_ANSWER = 512  # tokens that any answer may have
+_COMPARED: set[tuple[str, str, str]] = set()
 LONG = 8  # times the longest trained answer is no answer any more
 
 
@@ -71,6 +73,8 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
     data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=rows)
     engine.check(lambda: check_parameters(spec, rows, base, data))
+    if not chosen.fetch.template and served_base.is_learnt(reference):
+        engine.check(lambda: check_rendered(reference, base, data, chosen.prepare.system))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
     packed = engine.do(
         pack.STAGE,
@@ -115,6 +119,18 @@ def served_parameters(spec: Spec, rows: Conversations, base: Base, data: Dataset
     context = context_length(spec, rows, base, data)
     most = min(max(LEAST_ANSWER, LONG * data.longest_answer), context)
     return {"num_predict": most, **spec.parameters, "num_ctx": context}
+
+
+def check_rendered(reference: Reference, base: Base, data: Dataset, system: str) -> None:
+    """Refuse, before anything is trained, a row that the base's server renders otherwise.
+
+    Raises:
+        BadInput: the first difference.
+    """
+    asked = (base.digest, data.digest, system)
+    if asked not in _COMPARED:  # the plan has asked already
+        served_base.check_rendered(reference, base, data, system)
+        _COMPARED.add(asked)
 
 
 def check_parameters(spec: Spec, rows: Conversations, base: Base, data: Dataset) -> None:

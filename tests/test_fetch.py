@@ -36,6 +36,7 @@ from pipeline.stages.fetching import (
     gguf_tokenizer,
     outlines,
     outlining,
+    shipped,
     vocabulary,
 )
 from pipeline.stages.fetching.frozen import FOLD, TALKS, freeze
@@ -211,6 +212,70 @@ def test_a_base_without_a_template_is_refused(tmp_path):
     with pytest.raises(BadInput, match="has no chat template"):
         fetched(folder, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*.safetensors"))  # said before the long part
+
+
+def bare(folder: Path) -> Path:
+    """A base that was never taught to answer."""
+    tiny_base_directory(folder)
+    (folder / "chat_template.jinja").unlink()
+    return folder
+
+
+def test_a_base_without_a_template_gets_a_plain_one_on_request(tmp_path):
+    folder, out = bare(tmp_path / "base"), tmp_path / "out"
+    out.mkdir()
+    reference = resolve(str(folder), Path("/"))
+    base = fetch.run(out, Fetch(template="plain"), reference, where=Where())
+    assert base.end_of_turn_text == "<|end|>"  # its eos_token
+    talk = [*TALKS[1], {"role": "assistant", "content": "Forty."}, {"role": "user", "content": "?"}]
+    assert render_text(base.template, talk, generate=True, eos=base.eos_text) == (
+        "Answer like a lighthouse keeper.\n\n### Question\nHow tall is the tower?\n\n"
+        "### Answer\nForty.<|end|>\n\n### Question\n?\n\n### Answer\n"
+    )
+
+
+def test_a_template_is_never_given_unasked_and_the_line_that_asks_is_said(tmp_path):
+    with pytest.raises(BadInput, match="has no chat template") as caught:
+        fetched(bare(tmp_path / "base"), tmp_path / "out")
+    assert "--template plain" in caught.value.next_step
+
+
+def test_a_template_whose_tokens_the_base_lacks_is_refused_with_them(tmp_path):
+    reference = resolve(str(bare(tmp_path / "base")), Path("/"))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BadInput, match=r"no control token <end_of_turn> and <start_of_turn>"):
+        fetch.run(tmp_path / "out", Fetch(template="gemma"), reference, where=Where())
+
+
+def test_a_base_with_a_template_keeps_its_own(tmp_path, tiny_directory):
+    (tmp_path / "out").mkdir()
+    reference = resolve(str(tiny_directory), Path("/"))
+    with pytest.raises(BadInput, match="has a chat template of its own") as caught:
+        fetch.run(tmp_path / "out", Fetch(template="plain"), reference, where=Where())
+    assert caught.value.next_step == "Leave --template out."
+
+
+@pytest.mark.parametrize("name", shipped.NAMES)
+def test_a_template_of_ours_is_taken_as_any_other(name):
+    assert freeze(shipped.read(name), name, bos="<s>", eos="</s>").endswith(shipped.read(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("chatml", "Qwen-Qwen2.5-7B-Instruct"),
+        ("llama3", "meta-llama-Llama-3.1-8B-Instruct"),
+        ("gemma", "google-gemma-2-2b-it"),
+    ],
+)
+def test_turns_are_written_as_their_makers_write_them(name, own):
+    """Behind what theirs put in front: a system message of their own."""
+    talk = [*TALKS[0], {"role": "assistant", "content": "Forty."}, {"role": "user", "content": "?"}]
+    ours, theirs = (
+        render_text(template, talk, generate=True, bos="<s>", eos="</s>")
+        for template in (shipped.read(name), real_template(own))
+    )
+    assert theirs.endswith(ours.removeprefix("<s>"))
 
 
 @pytest.mark.parametrize("kept", ["jinja", "json", "config", "list"])

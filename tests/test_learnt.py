@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import real_ollama
+from made import specialist
 
+from pipeline.bases.reference import Reference, resolve
 from pipeline.common.errors import BadInput
 from pipeline.common.values import Conversation, digest_of_file
+from pipeline.stages import fetch
+from pipeline.stages.fetching import served_base
 from pipeline.stages.fetching.frozen import freeze
 from pipeline.stages.fetching.learnt import Oracle, learn, talks
-from pipeline.tools import smallest
+from pipeline.stages.settings import Fetch
+from pipeline.tools import server, smallest
 from pipeline.tools.jinja import render_text
 from pipeline.tools.ollama import Ollama
 
@@ -54,6 +60,9 @@ PRIVATE = (
     "{{ range .Messages }}{{ if eq .Role \"system\" }}Order: {{ .Content }} — done.\\ 'so'\n"
     '{{ else if eq .Role "user" }}«{{ .Content }}»\n{{ else }}» {{ .Content }} ~\n{{ end }}'
     "{{ end }}» "
+)
+TURNS = (
+    "{{ range .Messages }}<|turn|>{{ .Role }}\n{{ .Content }}<|end|>\n{{ end }}<|turn|>assistant\n"
 )
 TAKEN = {
     "llama 3": LLAMA3,
@@ -150,6 +159,47 @@ def test_what_a_template_does_otherwise_in_rare_conversations_is_not_taken_from_
     assert render_text(jinja, talk[1:], generate=True).startswith("<start_of_turn>model\nx")
     with pytest.raises(BadInput, match="the assistant may not speak here"):
         render_text(jinja, talk, generate=True)
+
+
+def registered(folder: Path, ollama: Ollama, template: str) -> Reference:
+    """A base in Ollama that has no Jinja."""
+    file = folder / "bare.gguf"
+    smallest.write(file, template="")
+    ollama.upload(file, digest_of_file(file), lambda progress: None)
+    ollama.create("mine", digest_of_file(file), system="Not this.", renders={"template": template})
+    return resolve("mine", Path("/"))
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("version", real_ollama.versions())
+def test_a_base_in_ollama_is_learnt_without_its_system_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    with (
+        real_ollama.serving(tmp_path, real_ollama.binary(version)) as address,
+        Ollama(address) as ollama,
+    ):
+        monkeypatch.setattr(server, "ensure", lambda say: address)
+        reference = registered(tmp_path, ollama, TURNS)
+        before = ollama.tags()
+        assert served_base.is_learnt(reference)
+        template = fetch._template("", reference, "<s>", "<|end|>", Fetch())
+        assert "Not this." not in template
+        assert ollama.tags() == before
+        made = specialist(tmp_path / "x", template=template)
+        rows = made.data.rows
+        assert served_base.check_rendered(reference, made.base, made.data, made.system) == rows
+        other = specialist(tmp_path / "y", template=template.replace("<|turn|>user", "<|turn|>U"))
+        with pytest.raises(BadInput, match="Ollama writes 'user"):
+            served_base.check_rendered(reference, other.base, other.data, other.system)
+        assert ollama.tags() == before
+        refused = registered(tmp_path, ollama, REFUSED["drops turns"][0])
+        before = ollama.tags()
+        with pytest.raises(BadInput, match="drops it"):
+            fetch._template("", refused, "<s>", "<|end|>", Fetch())
+        assert ollama.tags() == before
+        asked = Fetch(template="plain")
+        assert "### Question" in fetch._template("", refused, "<s>", "<|end|>", asked)
 
 
 def test_the_conversations_that_decide_have_all_lengths_and_kinds() -> None:

@@ -148,3 +148,12 @@ def test_every_key_has_a_sentence() -> None:
 def test_the_name_must_differ_from_the_base(tmp_path: Path) -> None:
     with pytest.raises(BadInput):
         read(tmp_path, base="brand")
+
+
+def test_a_template_is_asked_for_by_flag_or_toml(tmp_path: Path) -> None:
+    assert read(tmp_path).fetch.template is None
+    assert read(tmp_path, template="plain").fetch.template == "plain"
+    (tmp_path / "brand.toml").write_text('[fetch]\ntemplate = "chatml"\n')
+    assert read(tmp_path).fetch.template == "chatml"
+    with pytest.raises(BadInput, match="--template fancy"):
+        read(tmp_path, template="fancy")

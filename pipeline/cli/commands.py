@@ -45,6 +45,7 @@ def make(
     allow_download: bool,
     sets: tuple[str, ...],
     quantize: str | None,
+    template: str | None,
     skip_long: bool,
     device: str,
     modelfiles: Path,
@@ -69,7 +70,13 @@ def make(
     from pipeline.tools import server
 
     asked = spec.read(
-        name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
+        name,
+        modelfiles,
+        base=base,
+        sets=sets,
+        quantize=quantize,
+        template=template,
+        skip_long=skip_long,
     )
     source = locate(data)
     chosen = device_.choose(device)
@@ -100,6 +107,7 @@ def plan(
     allow_download: bool,
     sets: tuple[str, ...],
     quantize: str | None,
+    template: str | None,
     skip_long: bool,
     device: str,
     modelfiles: Path,
@@ -119,7 +127,13 @@ def plan(
     from pipeline.tools import device as device_
 
     asked = spec.read(
-        name, modelfiles, base=base, sets=sets, quantize=quantize, skip_long=skip_long
+        name,
+        modelfiles,
+        base=base,
+        sets=sets,
+        quantize=quantize,
+        template=template,
+        skip_long=skip_long,
     )
     source = locate(data)
     chosen = device_.choose(device)

@@ -44,6 +44,12 @@ def wanted(command: Any) -> Any:
             metavar="TYPE",
             help="As --set pack.quantization=TYPE; TYPE,TYPE packs several and serves the first.",
         ),
+        click.option(
+            "--template",
+            metavar="NAME",
+            help="As --set fetch.template=NAME: plain, chatml, llama3 or gemma, for a base that has"
+            " no chat template.",
+        ),
         click.option("--skip-long", is_flag=True, help="Leave out rows longer than the context."),
         click.option(
             "--device",

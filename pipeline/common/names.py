@@ -12,6 +12,8 @@ import re
 from pipeline.common.errors import BadInput
 
 LONGEST = 80
+TREATED = {"deepseek-r1": "it takes <think>…</think> out of former answers"}
+"""Names by which Ollama decides something (server/routes.go, filterThinkTags)."""
 CANDIDATE, LATEST = "candidate", "latest"
 
 
@@ -31,6 +33,8 @@ def _fault(name: str) -> str:
     tag = name.rpartition(":")[2].lower() if ":" in name else ""
     if not name:
         return "the name is empty"
+    if name.lower() in TREATED:
+        return f"Ollama changes the prompts of a model of this name: {TREATED[name.lower()]}"
     if tag in ("local", "cloud") or tag.endswith("-cloud") or name.lower().endswith("-cloud"):
         return "Ollama reserves :local, :cloud and -cloud for telling where a model runs"
     if tag:
@@ -47,6 +51,7 @@ def _fault(name: str) -> str:
 def _instead(name: str) -> str:
     last = re.sub(r"[^a-z0-9_.-]+", "-", name.split(":")[0].rpartition("/")[2].lower())
     last = re.sub(r"(-cloud)+$", "", last).strip("-.")[:LONGEST].rstrip("-.")
+    last = f"my-{last}" if last in TREATED else last
     return f"Try: {last or 'brand-voice'}"
 
 

@@ -37,6 +37,16 @@ class DataTable(Table):
     )
 
 
+class FetchTable(Table):
+    """[fetch]: what the base is taken with."""
+
+    template: Literal["plain", "chatml", "llama3", "gemma"] | None = Field(
+        None,
+        description="A chat template of ours, for a base that has none: plain, or one whose tokens"
+        " it has (chatml, llama3, gemma). Your rows then teach it to answer.",
+    )
+
+
 class TuneTable(Table):
     """[tune]: how the adapter is trained; what is left out is chosen for the data and the base."""
 
@@ -68,7 +78,12 @@ class PackTable(Table):
     )
 
 
-TABLES: dict[str, type[Table]] = {"data": DataTable, "tune": TuneTable, "pack": PackTable}
+TABLES: dict[str, type[Table]] = {
+    "data": DataTable,
+    "fetch": FetchTable,
+    "tune": TuneTable,
+    "pack": PackTable,
+}
 
 
 class Spec(BaseModel):
@@ -84,6 +99,7 @@ class Spec(BaseModel):
     parameters: Parameters
     license: str
     data: DataTable
+    fetch: FetchTable = FetchTable.model_validate({})
     tune: TuneTable
     pack: PackTable
 
@@ -95,6 +111,7 @@ def read(
     base: str | None = None,
     sets: tuple[str, ...] = (),
     quantize: str | None = None,
+    template: str | None = None,
     skip_long: bool = False,
 ) -> Spec:
     """The spec of NAME from `folder`/NAME.Modelfile and NAME.toml (both optional) and flags.
@@ -118,6 +135,8 @@ def read(
     wishes = [*_toml(folder / f"{name}.toml"), *map(_set, sets)]
     if quantize:
         wishes.append(Wish("--quantize", "pack", "quantization", quantize))
+    if template is not None:
+        wishes.append(Wish(f"--template {template}", "fetch", "template", template))
     if skip_long:
         wishes.append(Wish("--skip-long", "data", "skip_long", True))
     chosen = base or (written.base if written else DEFAULT_BASE)
@@ -130,6 +149,7 @@ def read(
         parameters=written.parameters if written else {},
         license=written.license if written else "",
         data=_table("data", wishes, DataTable),
+        fetch=_table("fetch", wishes, FetchTable),
         tune=_table("tune", wishes, TuneTable),
         pack=_table("pack", wishes, PackTable),
     )

@@ -15,8 +15,15 @@ from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
 from pipeline.made.artifacts import Base
 from pipeline.made.stage import Stage, Where, like_before
-from pipeline.stages.fetching import from_gguf, from_huggingface, vocabulary
+from pipeline.stages.fetching import (
+    from_gguf,
+    from_huggingface,
+    served_base,
+    shipped,
+    vocabulary,
+)
 from pipeline.stages.fetching.frozen import freeze
+from pipeline.stages.fetching.learnt import learn
 from pipeline.stages.settings import Fetch
 from pipeline.tools import llamacpp
 
@@ -48,7 +55,9 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
     read = FORMATS[reference.format]
     source = read.write(out, reference, where)
     bos, eos = _named_tokens(out)
-    template = _template(source.template, reference.name, bos, eos, settings)
+    if settings.template:
+        shipped.check(settings.template, out, reference.name, own=bool(source.template), eos=eos)
+    template = _template(source.template, reference, bos, eos, settings)
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
     read.write_weights(out, reference, where)
     refuse_if_changed(reference)
@@ -68,13 +77,19 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
     )
 
 
-def _template(own: str, name: str, bos: str, eos: str, settings: Fetch) -> str:
+def _template(own: str, reference: Reference, bos: str, eos: str, settings: Fetch) -> str:
+    """The base's own; where it has none, the one that was asked for, else what Ollama serves."""
+    if not own and settings.template:
+        own = shipped.read(settings.template)
+    elif not own and served_base.is_learnt(reference) and reference.installed:
+        with served_base.asked(reference) as oracle:
+            own = learn(oracle, reference.name, source=reference.installed.template)
     if not own:
         raise BadInput(
-            f"the base {name} has no chat template: it was never taught to answer",
-            "Take its instruction-tuned version (often called -Instruct, -it or -chat).",
+            f"the base {reference.name} has no chat template: it was never taught to answer",
+            shipped.WAY_OUT,
         )
-    return freeze(own, name, bos=bos, eos=eos, thinking=settings.thinking == "on")
+    return freeze(own, reference.name, bos=bos, eos=eos, thinking=settings.thinking == "on")
 
 
 def _named_tokens(out: Path) -> tuple[str, str]:

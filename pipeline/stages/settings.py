@@ -41,6 +41,8 @@ class Fetch(Settings):
     thinking: Literal["", "off", "on"] = ""
     """on: answers begin with thoughts, as rows have them; else at once. off is said where the chat
     template is told so."""
+    template: str = ""
+    """One of ours (stages/fetching/shipped.py), for a base without; '' for none."""
 
 
 class Prepare(Settings):
@@ -104,7 +106,7 @@ def settings(
     batch = tune.batch or _batch(statistics)
     rank = tune.rank or 16
     return Chosen(
-        fetch=Fetch(thinking=_thinking(statistics, reference)),
+        fetch=Fetch(thinking=_thinking(statistics, reference), template=spec.fetch.template or ""),
         prepare=Prepare(
             system=spec.system if statistics.without_system else "", skip_long=spec.data.skip_long
         ),

@@ -36,19 +36,8 @@ _TEXTS = (
     "  blanks around \n\n",
     "\n\nlines around\n",
 )
-_ORDERS = (
-    *PROBES,
-    *RARE,
-    "suuau",
-    "saauu",
-    "uauauauau",
-    "suauauauau",
-    "uauuau",
-    "suaauau",
-    "auau",
-    "suu",
-    "uuu",
-)
+_MORE = ("suuau", "saauu", "uauauauau", "suauauauau", "uauuau", "suaauau", "auau", "suu", "uuu")
+_ORDERS = (*PROBES, *RARE, *_MORE)
 
 
 def learn(oracle: Oracle, name: str, *, source: str = "") -> str:
