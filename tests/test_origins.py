@@ -149,7 +149,7 @@ def test_a_part_that_is_missing_or_another_models_is_named(tmp_path):
         ({"names": ()}, "a vocabulary without weights"),
         ({"architecture": "nomic-bert"}, "an embedding model"),
         ({"llama__expert_count": 8}, "a mixture of 8 experts"),
-        ({"architecture": "qwen3moe"}, "a mixture of experts"),
+        ({"architecture": "qwen3moe"}, "the family qwen3moe is not supported"),
         ({"architecture": "no-such"}, "the family no-such"),
         ({"llama__context_length": None}, "lacks the key llama.context_length"),
     ],

@@ -34,43 +34,6 @@ FAMILIES: tuple[Family, ...] = (
 """Those that were seen to go through: a test takes each to a GGUF that computes the same."""
 
 
-_EXPERTS = "a mixture of experts: its experts are stacked and cannot be tuned here yet"
-_HYBRID = "a hybrid of attention and state: its other layers are computed in a way not undone here"
-_KNOWN = {
-    **dict.fromkeys(("qwen2moe", "qwen3moe", "qwen3next", "llama4", "deepseek2"), _EXPERTS),
-    **dict.fromkeys(("gptoss", "gpt-oss", "granitemoe", "mixtral", "olmoe", "phimoe"), _EXPERTS),
-    **dict.fromkeys(("qwen35", "qwen35moe", "granitehybrid", "mamba", "mamba2"), _HYBRID),
-    **dict.fromkeys(("jamba", "nemotron_h", "lfm2", "rwkv6", "rwkv7"), _HYBRID),
-    **dict.fromkeys(("bert", "nomic-bert", "t5encoder", "gemma-embedding"), "an encoder"),
-    "gemma4": "Gemma 4, whose layers share keys in a way that is not undone here yet",
-    "gemma3n": "Gemma 3n, whose layers have embeddings of their own",
-    "mllama": "Llama 3.2 Vision, whose eyes are layers of their own",
-    "mistral3": "Mistral 3, which the converter reads in another form",
-}
-_NEAREST = {
-    "qwen": "qwen3:8b or qwen2.5:7b",
-    "gemma": "gemma3:4b",
-    "llama": "llama3.2:3b",
-    "mllama": "llama3.2:3b",
-    "mistral": "mistral:7b",
-    "mixtral": "mistral:7b",
-    "granite": "granite3.3:2b",
-    "phi": "phi4",
-}
-
-
-def refusal(architecture: str) -> tuple[str, str]:
-    """Why a GGUF of an architecture is not tuned, and the nearest that is.
-
-    Args:
-        architecture: its `general.architecture`, which has no family here.
-    """
-    why = _KNOWN.get(architecture, f"of the family {architecture or 'none'}, which is not known")
-    near = next((n for start, n in _NEAREST.items() if architecture.startswith(start)), "")
-    nearest = f"The nearest that goes: {near}. " if near else ""
-    return why, f"{nearest}Families that go: {', '.join(in_gguf())}."
-
-
 def supported() -> list[str]:
     """Their names in a config.json."""
     return [family.architecture for family in FAMILIES]

@@ -48,8 +48,10 @@ def facts(path: Path) -> Facts:
     _check_kind(path, key, found)
     family = families.of_gguf(key.architecture)
     if family is None:
-        why, nearest = families.refusal(shown(key.architecture))
-        raise BadInput(f"{path} is {why}", nearest)
+        raise BadInput(
+            f"{path}: a GGUF of the family {shown(key.architecture) or 'none'} is not supported",
+            families.refusal(key.architecture) or f"Supported: {', '.join(families.in_gguf())}.",
+        )
     if experts := key("expert_count", 0):
         raise BadInput(
             f"{path}: a mixture of {experts} experts is not tuned here",
