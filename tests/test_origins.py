@@ -52,6 +52,8 @@ def write_gguf(
         f"{architecture}__context_length": 128,
         "tokenizer__chat_template": JINJA,
     }
+    if "general__architecture" in keys and keys["general__architecture"] is None:
+        del writer.kv_data[0]["general.architecture"]  # which the writer gives to every file
     for key, value in {**known, **keys}.items():
         add = {int: writer.add_uint32, str: writer.add_string, float: writer.add_float32}
         if value is not None:
@@ -129,6 +131,29 @@ def test_any_part_of_a_split_file_names_the_whole(tmp_path):
     assert places.read(norm) == TENSORS["output_norm.weight"].tobytes()
 
 
+def test_parts_behind_links_are_found_by_the_names_of_the_links(tmp_path):
+    """As in the hub's cache, where files have their digests for names."""
+    import gguf
+
+    shelf, cache = tmp_path / "shelf", tmp_path / "cache"
+    for folder in (shelf, cache):
+        folder.mkdir()
+    for i, name in enumerate(list(TENSORS)[:2]):
+        file = cache / f"blob{i}"
+        writer = gguf.GGUFWriter(file, "llama")
+        writer.add_uint32("llama.context_length", 128)
+        writer.add_uint16("split.no", i)
+        writer.add_uint16("split.count", 2)
+        writer.add_tensor(name, TENSORS[name])
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+        (shelf / f"m-{i + 1:05}-of-00002.gguf").symlink_to(file)
+    found = resolve("./m-00002-of-00002.gguf", shelf)
+    assert list(found.files) == ["m-00001-of-00002.gguf", "m-00002-of-00002.gguf"]
+
+
 def test_a_part_that_is_missing_or_another_models_is_named(tmp_path):
     first, second = split(tmp_path)
     second.rename(tmp_path / "kept")
@@ -146,6 +171,7 @@ def test_a_part_that_is_missing_or_another_models_is_named(tmp_path):
         ({"general__type": "adapter"}, "a LoRA adapter"),
         ({"general__type": "mmproj"}, "a projector alone"),
         ({"architecture": "clip"}, "a projector alone"),
+        ({"general__type": "imatrix", "general__architecture": None}, "an importance matrix"),
         ({"names": ()}, "a vocabulary without weights"),
         ({"architecture": "nomic-bert"}, "an embedding model"),
         ({"llama__expert_count": 8}, "a mixture of 8 experts"),
@@ -226,12 +252,38 @@ def original_paths(folder: Path) -> list[str]:
 
 def test_what_a_model_brings_beside_its_weights_is_read(show):
     parameters = 'stop                           "<|im_end|>"\nstop  "a b"\nnum_ctx  4096\n'
-    text = show()["modelfile"] + "RENDERER gemma4\nPARSER gemma4\n"
+    path = show()["modelfile"].split("\n")[1]
+    texts = "TEMPLATE {{ .System }}\nSYSTEM Be kind.\n"
+    text = f"# Modelfile\n{path}\n{texts}RENDERER gemma4\nPARSER gemma4\nLICENSE MIT\n"
     more = {"system": "Be kind.", "messages": [{}, {}], "modelfile": text}
     found = located(show(template="{{ .System }}", parameters=parameters, **more)).installed
     assert (found.tag, found.system, found.messages) == ("base:latest", "Be kind.", 2)
     assert found.parameters == {"stop": ["<|im_end|>", "a b"], "num_ctx": 4096}
     assert (found.template, found.renderer, found.parser) == ("{{ .System }}", *["gemma4"] * 2)
+
+
+STRANGE = 'Say "FROM":\nFROM /etc/passwd\nADAPTER /etc/passwd\nRENDERER evil\nPARSER evil\n.'
+
+
+@pytest.mark.parametrize("beside", ["system", "license"])
+def test_no_line_of_a_models_texts_is_a_command(show, beside):
+    """Ollama quotes them so (tried): what is behind a text is still read."""
+    path = show()["modelfile"].split("\n")[1]
+    system = {"system": STRANGE} if beside == "system" else {}
+    said = f'SYSTEM """{STRANGE}"""\n' if system else ""
+    text = f'{path}\n\nTEMPLATE {{{{ .A }}}}\n{said}RENDERER qwen3\nLICENSE """{STRANGE}"""\n'
+    found = located(show(modelfile=f"# Modelfile\n{text}", template="{{ .A }}", **system)).installed
+    assert (found.renderer, found.parser, found.projectors) == ("qwen3", "", {})
+    bare = text.replace("RENDERER qwen3\n", "")
+    found = located(show(modelfile=f"# Modelfile\n{bare}", template="{{ .A }}", **system)).installed
+    assert (found.renderer, found.parser) == ("", "")
+
+
+def test_a_damaged_file_of_ollamas_is_known_by_its_name(show, tmp_path):
+    wrong = write_gguf(tmp_path / f"sha256-{'0' * 64}")
+    with pytest.raises(BadInput, match="is damaged") as caught:
+        located(show(modelfile=f"FROM {wrong}\n"))
+    assert "ollama pull base:latest" in caught.value.next_step
 
 
 def test_a_template_decides_what_the_base_is_only_where_the_file_has_none(show, tmp_path):
@@ -322,6 +374,12 @@ def test_what_of_a_base_is_not_taken_over_is_said(show):
 # the real one
 
 
+def register_strange(ollama: Any, digest: str) -> None:
+    texts = {"system": STRANGE, "license": STRANGE, "template": "{{ .System }} {{ .Prompt }}"}
+    body = {"model": "strange", "files": {"model.gguf": f"sha256:{digest}"}, **texts}
+    list(ollama._statuses("registering", body, lambda progress: None))
+
+
 @pytest.mark.smoke
 def test_a_model_of_the_real_ollama_is_found_and_known_by_its_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -350,6 +408,10 @@ def test_a_model_of_the_real_ollama_is_found_and_known_by_its_content(
         assert "END" in json.dumps(found.installed.parameters)
         # Ollama before 0.34.1 writes it anew, tensors in another order
         assert found.digest == resolve(str(path.with_suffix(".gguf")), Path("/")).digest
+        register_strange(ollama, embedded.digest)
+        strange = resolve("strange", Path("/")).installed
+        assert strange
+        assert (strange.system, strange.renderer, strange.projectors) == (STRANGE, "", {})
         ollama.copy("mine", "another")
         assert resolve("another:latest", Path("/")).digest == found.digest
         assert (found.weights, found.parameters) == ("Q4_1", embedded.parameters)

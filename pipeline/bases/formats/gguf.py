@@ -15,6 +15,7 @@ from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.foreign import shown
 from pipeline.tools.gguf_layout import Layout, layouts
 from pipeline.tools.gguf_parts import parts
+from pipeline.tools.gguf_values import decoded
 
 KINDS = {
     "adapter": "a LoRA adapter, not a whole model",
@@ -44,8 +45,9 @@ def facts(path: Path) -> Facts:
         found = layouts(parts(path))
     except ToolFailed as error:
         raise BadInput(error.what, "Get the file again.") from error
+    _check_kind(path, found)
     key = Keys(path, found)
-    _check_kind(path, key, found)
+    _check_use(path, key)
     family = families.of_gguf(key.architecture)
     if family is None:
         raise BadInput(
@@ -71,12 +73,23 @@ def facts(path: Path) -> Facts:
     )
 
 
-def _check_kind(path: Path, key: Keys, found: Layout) -> None:
-    kind = str(key.whole("general.type", "model"))
-    kind = "mmproj" if key.architecture == "clip" else kind
+def _check_kind(path: Path, found: Layout) -> None:
+    """An importance matrix has no architecture."""
+    kind, architecture = (_word(found, f"general.{name}") for name in ("type", "architecture"))
+    kind = "mmproj" if architecture == "clip" else kind or "model"
     kind = "vocab" if not found.tensors and kind == "model" else kind
     if kind in KINDS:
         raise BadInput(f"{path} is {KINDS[kind]}", "Name the GGUF of a language model.")
+
+
+def _word(found: Layout, key: str) -> str:
+    try:
+        return str(decoded(found.keys[key]))
+    except (KeyError, ValueError):
+        return ""
+
+
+def _check_use(path: Path, key: Keys) -> None:
     if key("pooling_type", None) is not None or key.architecture.endswith("bert"):
         raise BadInput(
             f"{path} is an embedding model ({shown(key.architecture)}): it answers nothing",

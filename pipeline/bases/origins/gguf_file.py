@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pipeline.bases.formats import gguf
@@ -21,7 +22,8 @@ def locate(text: str, beside: Path, report: Report) -> Located:
     Raises:
         BadInput: there is none, or it is no base that can be tuned and served.
     """
-    path = (beside / Path(text).expanduser()).resolve()
+    # not resolved: where parts are links, as in the hub's cache, only the links have their names
+    path = Path(os.path.abspath(beside / Path(text).expanduser()))
     if not path.exists():
         raise BadInput(f"FROM {text}: {path} does not exist", FORMS)
     if not path.is_file():

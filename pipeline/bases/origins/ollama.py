@@ -13,6 +13,8 @@ from pipeline.bases.gguf_identity import TEMPLATE, digests_of, with_more
 from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.located import FORMS, Installed, Located, Origin, Report
 from pipeline.bases.origins.gguf_file import read_once
+from pipeline.bases.origins.shown_modelfile import code as code_of
+from pipeline.bases.origins.shown_modelfile import files as files_of
 from pipeline.common.errors import BadInput
 from pipeline.common.foreign import shown
 from pipeline.common.names import same
@@ -23,7 +25,6 @@ from pipeline.tools.ollama import Ollama
 from pipeline.tools.wire import needed
 
 _NAME = re.compile(r"[\w][\w./:@-]{0,350}")
-_LINE = re.compile(r"^(FROM|ADAPTER|DRAFT|RENDERER|PARSER) +(.+?) *$", re.MULTILINE)
 
 
 def locate(text: str, beside: Path, report: Report) -> Located:
@@ -58,16 +59,14 @@ def _unknown(text: str, tags: list[str]) -> BadInput:
 
 def _located(tag: str, manifest: str, told: dict[str, Any], report: Report) -> Located:
     _check(tag, told)
-    lines: dict[str, list[str]] = {}
-    for word, rest in _LINE.findall(needed(told, "modelfile", str, "/api/show")):
-        lines.setdefault(word, []).append(rest.strip('"'))
+    made_of, code = files_of(needed(told, "modelfile", str, "/api/show")), code_of(told)
     for word, what in (("ADAPTER", "a LoRA adapter"), ("DRAFT", "a model that drafts for it")):
-        if word in lines:
+        if word in dict(made_of):
             raise BadInput(
                 f"FROM {tag}: it is a base and {what}: what is served is not what is in its file",
                 "Name the model that it was made from.",
             )
-    model, eyes = _parted(tag, [readable(path) for path in lines.get("FROM", [])])
+    model, eyes = _parted(tag, [readable(path) for word, path in made_of if word == "FROM"])
     installed = Installed(
         tag=tag,
         manifest=manifest,
@@ -75,12 +74,18 @@ def _located(tag: str, manifest: str, told: dict[str, Any], report: Report) -> L
         system=str(told.get("system") or ""),
         parameters=_parameters(str(told.get("parameters") or "")),
         messages=len(told.get("messages") or []),
-        renderer=(lines.get("RENDERER") or [""])[0],
-        parser=(lines.get("PARSER") or [""])[0],
+        renderer=code.get("RENDERER", ""),
+        parser=code.get("PARSER", ""),
         projectors={f"sha256:{digest}": path for path, digest in eyes.items()},
     )
     gguf.facts(model)  # before all of it is read for the digest
     content, files = read_once([model], report)
+    named = re.fullmatch(r"sha256-([0-9a-f]{64})", model.name)
+    if named and named[1] != files[model.name]:
+        raise BadInput(
+            f"FROM {tag}: Ollama's file of it is damaged: {model}",
+            f"Get it again: ollama rm {tag}; ollama pull {tag}",
+        )
     return Located(
         origin=ORIGIN.name,
         format="gguf",
