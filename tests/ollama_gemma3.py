@@ -49,7 +49,25 @@ EYES = {
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")  # the ids of Gemma's own vocabulary
 TURNS = ("<start_of_turn>", "<end_of_turn>")
 DEFINED = ("\n", "\n\n", "▁▁", "<start_of_image>", "<end_of_image>")  # by the user, once
-WORDS = ("▁", "▁the", "▁word", "he", "th", "the", "wo", "rd", "word", "▁wo")
+WORDS = (
+    "he",
+    "th",
+    "the",
+    "▁the",
+    "wo",
+    "rd",
+    "word",
+    "▁wo",
+    "▁word",
+    "▁",
+    "t",
+    "h",
+    "e",
+    "w",
+    "o",
+    "r",
+    "d",
+)
 ADDED = "<image_soft_token>"  # stands in the vocabulary, has no row
 _NORMAL, _UNKNOWN, _CONTROL, _DEFINED, _BYTE = 1, 2, 3, 4, 6  # gguf.TokenType
 

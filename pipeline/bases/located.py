@@ -31,6 +31,8 @@ class Installed(BaseModel):
     """Its name in Ollama, `llama3.2:3b`."""
     manifest: str
     """Digest of what the tag held."""
+    server: str = ""
+    """host:port of the Ollama that it is in."""
     template: str = ""
     """In Go's template language; '' where it renders by its GGUF's Jinja."""
     system: str = ""

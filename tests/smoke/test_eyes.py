@@ -12,8 +12,10 @@ import ollama_gemma3
 import pytest
 from PIL import Image
 from real_ollama import binary, serving, versions
+from test_bases import TINY, make
 
 from pipeline.common.values import Conversation, digest_of_file
+from pipeline.tools.gguf_layout import layout
 from pipeline.tools.ollama import Ollama
 
 pytestmark = pytest.mark.smoke
@@ -62,7 +64,7 @@ def test_what_it_answers_depends_on_what_it_sees(seeing: Ollama) -> None:
     assert red != blue
 
 
-def asked(ollama: Ollama, image: bytes) -> str:
+def asked(ollama: Ollama, image: bytes, name: str = "eyes") -> str:
     """The greedy answer to a question about a picture."""
     message = {**QUESTION[0], "images": [base64.b64encode(image).decode()]}
     options = {"temperature": 0, "top_k": 1, "num_predict": 8}
@@ -77,3 +79,19 @@ def picture(color: tuple[int, int, int]) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (ollama_gemma3.EYES["image_size"],) * 2, color).save(out, "PNG")
     return out.getvalue()
+
+
+def test_a_specialist_of_it_keeps_its_eyes(seeing: Ollama, tmp_path: Path) -> None:
+    """Its template is learnt from Ollama; what sees goes through byte for byte."""
+    told = make("sighted", "eyes", seeing.address, tmp_path, *TINY)
+    assert "registered as sighted:v1" in told
+    assert seeing.show("sighted")["capabilities"] == ["completion", "vision"]
+    before, after = (layout(seeing.stored_blob(name)) for name in ("eyes", "sighted"))
+    assert before.tensors.keys() == after.tensors.keys()
+    eyes = [name for name in before.tensors if name.startswith(("v.", "mm."))]
+    assert len(eyes) > 10
+    for name in [*eyes, "token_embd.weight", "output_norm.weight"]:
+        assert before.read(before.tensors[name]) == after.read(after.tensors[name]), name
+    red, blue = (asked(seeing, picture(color), "sighted") for color in ((255, 0, 0), (0, 0, 255)))
+    assert red
+    assert blue

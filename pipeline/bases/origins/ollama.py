@@ -36,13 +36,17 @@ def locate(text: str, beside: Path, report: Report) -> Located:
     """
     if not _NAME.fullmatch(text):
         raise BadInput(f"FROM {shown(text)}: no path, and no name that Ollama could have", FORMS)
-    with Ollama(server.ensure(lambda line: None)) as ollama:
+    where = server.ensure(lambda line: None)
+    with Ollama(where) as ollama:
         tags = ollama.tags()
         tag = next((known for known in tags if same(known, text)), None)
         if tag is None:
             raise _unknown(text, list(tags))
         told = ollama.show(tag)
-    return _located(tag, tags[tag], told, report)
+    found = _located(tag, tags[tag], told, report)
+    assert found.installed
+    installed = found.installed.model_copy(update={"server": where.netloc})
+    return found.model_copy(update={"installed": installed})
 
 
 def _unknown(text: str, tags: list[str]) -> BadInput:

@@ -40,7 +40,8 @@ def asked(reference: Reference) -> Iterator[Oracle]:
     assert brought  # as `is_learnt` says
     said = {"template": brought.template, "renderer": brought.renderer, "parser": brought.parser}
     name = f"specialist-learns:{''.join(secrets.choice(_LETTERS) for _ in range(8))}"
-    with Ollama(server.ensure(lambda line: None)) as ollama:
+    # a stage does not see the user's environment: the server is the one that the base was found in
+    with Ollama(server.ensure(lambda line: None, {"OLLAMA_HOST": brought.server})) as ollama:
         try:
             ollama.create(
                 name,

@@ -20,7 +20,7 @@ from pipeline.made.artifacts import Base
 from pipeline.stages.packing.gguf_weights import GgufWeights, opened_gguf
 from pipeline.stages.packing.target import Target, made, planned
 from pipeline.tools.gguf_header import Entry
-from pipeline.tools.gguf_layout import Layout, layout, layouts
+from pipeline.tools.gguf_layout import Layout, Place, layout, layouts
 from pipeline.tools.gguf_values import text
 from pipeline.tools.outline import Outline, Tensor
 
@@ -39,11 +39,13 @@ class OverGguf:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """All of the file, in its order; what is no language model has no source."""
+        """All of the file, in its order; what is no language model has no source.
+
+        That has rows and columns, however many dimensions: its bytes are copied.
+        """
         known = {tensor.name: tensor for tensor in self.outline.tensors}
         return [
-            known.get(name)
-            or Tensor(name=name, shape=(*reversed(place.shape),), kind=place.kind, source=None)
+            known.get(name) or Tensor(name=name, shape=_flat(place), kind=place.kind, source=None)
             for name, place in self.found.tensors.items()
         ]
 
@@ -68,8 +70,8 @@ class OverGguf:
         anew = {t.name for t in self.outline.tensors if t.source in touched}
         places = self.found.tensors
         entries = [
-            Entry(t.name, kinds[t.name] if t.name in anew else places[t.name].kind, t.shape)
-            for t in self.tensors
+            Entry(name, kinds[name] if name in anew else place.kind, (*reversed(place.shape),))
+            for name, place in places.items()
         ]
         copied = frozenset(places.keys() - anew)
         # eyes inside: only Ollama's llama.cpp opens it, and it wants the keys that it wrote
@@ -87,6 +89,10 @@ class OverGguf:
             and ours[tensor.name].kind == theirs[tensor.name].kind
             and ours[tensor.name].kind not in FLOATS
         ]
+
+
+def _flat(place: Place) -> tuple[int, ...]:
+    return (place.rows, place.shape[0]) if len(place.shape) > 1 else place.shape
 
 
 def over_gguf(original: Original, base: Base, outline: Outline) -> OverGguf:
