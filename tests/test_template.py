@@ -234,8 +234,15 @@ def test_a_base_that_thinks_asks_alike_whatever_a_server_says(name, thinking):
 def test_thoughts_are_ended_where_the_template_opens_them_for_every_answer():
     frozen = freeze(real_template("deepseek-ai-DeepSeek-R1-Distill-Llama-8B"), "R1")
     prompt = render_text(frozen, ASKED, generate=True)
-    assert prompt.endswith("<\uff5cAssistant\uff5c><think>\n\n</think>\n\n")
+    assert prompt.endswith("<\uff5cAssistant\uff5c><think>\n</think>")
     assert "</think>" not in render_text(frozen, ANSWERED, generate=False)
+
+
+def test_former_thoughts_are_as_if_no_server_asked_for_them():
+    """llama-server sets preserve_thinking to true for every template that reads it."""
+    frozen = freeze(real_template("poolside-Laguna-S-2.1"), "x")
+    asked = ({}, {"preserve_thinking": True}, {"preserve_thinking": False})
+    assert len({render_text(frozen, TALKS[2], generate=True, **more) for more in asked}) == 1
 
 
 def test_rows_with_thoughts_need_a_base_that_thinks():

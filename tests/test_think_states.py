@@ -9,6 +9,7 @@ import pytest
 import real_ollama
 from made import specialist
 
+from pipeline.common import places
 from pipeline.common.errors import ProofFailed, ToolFailed
 from pipeline.common.values import Conversation
 from pipeline.made.artifacts import Specialist
@@ -33,7 +34,19 @@ SWITCHED = TURNS + (
 )
 """As Qwen 3."""
 ALWAYS = TURNS + "<think>\n{% endif %}"
-"""As R1."""
+"""As R1 and MiniMax M2."""
+R1 = places.llama_cpp() / "models/templates/deepseek-ai-DeepSeek-R1-Distill-Llama-8B.jinja"
+
+
+@pytest.fixture(autouse=True)
+def answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest model answers behind the end of thoughts, too."""
+    follows = smallest.follows
+
+    def more(says: str, *, endless: bool = False) -> dict[int, int]:
+        return {smallest.byte_id(">"): smallest.byte_id(says[0])} | follows(says, endless=endless)
+
+    monkeypatch.setattr(smallest, "follows", more)
 
 
 @pytest.fixture(
@@ -61,11 +74,13 @@ def registered(folder: Path, ollama: Ollama, template: str, says: str) -> Specia
     return made
 
 
-@pytest.mark.parametrize("own", [SWITCHED, ALWAYS], ids=["switched", "always"])
+@pytest.mark.parametrize(
+    "own", [SWITCHED, ALWAYS, R1.read_text()], ids=["switched", "always", "r1"]
+)
 def test_a_frozen_template_serves_one_plain_prompt_in_every_state(
     tmp_path: Path, ollama: Ollama, own: str
 ) -> None:
-    template = freeze(own, "x", bos="<s>")
+    template = freeze(own, "x", bos="<s>", eos="<|end|>")
     made = registered(tmp_path / "x", ollama, template, "ok")
     assert think_states.states(template) == (None, False, True)
     think_states.check(ollama, NAME, made)

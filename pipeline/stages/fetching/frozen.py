@@ -1,6 +1,6 @@
 """The frozen chat template: the base's own Jinja, the same words on every day and for every server.
 
-Five things are put in front of it or replaced in it, and nothing else:
+Six things are put in front of it or replaced in it, and nothing else:
 - a comment that renders to nothing. Ollama compares a template with those it knows and takes the
   nearest below 100 edits instead of ours; 150 characters more and it runs this very text.
 - the day: llama.cpp passes today's `date_string` and `datetime` to every template (common/chat.cpp,
@@ -9,6 +9,8 @@ Five things are put in front of it or replaced in it, and nothing else:
   does (common/chat.cpp, system_message_not_supported), so that training and serving agree.
 - thinking: off for plain answers and on for rows with thoughts, whatever a server asks for
   (stages/fetching/thinking.py).
+- former thoughts: llama-server asks every template to keep them (common/jinja/caps.cpp,
+  caps_apply_preserve_reasoning); where that changes a word, it is as if nobody had asked.
 - `{% generation %}`, which trainers mark answers with: `{% if true %}`, which every server knows.
 
 Each line in front is `{# … #}` or `{% … %}` and a line break, which Jinja drops after a block
@@ -43,6 +45,7 @@ FOLD = (
     "messages[0]['content'] + '\\n' + messages[1]['content']}] + messages[2:] %}"
     "{% endif %}\n"
 )
+FORMER = ("preserve_thinking", "clear_thinking", "truncate_history_thinking", "drop_thinking")
 _MARKS = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
 SYSTEM: Message = {"role": "system", "content": "Answer like a lighthouse keeper."}
 TALKS: tuple[Conversation, ...] = (
@@ -81,7 +84,7 @@ def freeze(
         return Asked.by(lambda talk, generate: _rendered(template, talk, bos, eos, more=names))
 
     settled = thoughts.settle(frozen, name, ask, thinking)
-    frozen = COMMENT + settled.template
+    frozen = COMMENT + _unasked(settled.template, bos, eos)
     _check(template, frozen, bos, eos, settled.names, settled.tail)
     _check_answer(ask(frozen), name)
     return frozen
@@ -104,6 +107,20 @@ def _pinned(template: str) -> str:
         if re.search(rf"\b{name}\b", text):
             text = f'{{% set {name} = "{PINNED.strftime(form)}" %}}\n{text}'
     return text
+
+
+def _unasked(template: str, bos: str, eos: str) -> str:
+    """The template with the names of FORMER as it takes them where no server sets them."""
+
+    def texts(more: Mapping[str, bool]) -> list[str]:
+        return [_rendered(template, talk, bos, eos, more=more) for talk in TALKS]
+
+    for name in FORMER:
+        if re.search(rf"\b{name}\b", template):
+            alike = [value for value in (False, True) if texts({name: value}) == texts({})]
+            if len(alike) == 1:
+                template = f"{{% set {name} = {str(alike[0]).lower()} %}}\n{template}"
+    return template
 
 
 def _shows_system(template: str, bos: str, eos: str) -> bool:

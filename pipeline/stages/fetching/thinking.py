@@ -2,10 +2,10 @@
 
 A server says `enable_thinking` as it likes: unset, false and true must give one prompt, the one
 that was trained. So the template sets it by itself, by the name that it reads. Where plain answers
-are trained and the template opens thoughts all the same (R1, QwQ), the prompt ends them: empty
-thoughts are the authors' own form of an answer without any. They stand in the prompt, and are
-never learned. Both tags stay readable in the template: Ollama finds by them that it can think, and
-answers 400 to `think: true` elsewhere.
+are trained and the template opens thoughts all the same (R1, QwQ), the prompt ends them at once,
+as llama.cpp's own template for R1 does. They stand in the prompt, and are never learned. Both tags
+stay readable in the template: Ollama finds by them that it can think, and answers 400 to
+`think: true` elsewhere.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def settle(template: str, name: str, ask: Ask, on: bool) -> Settled:
             return Settled(silent, {**names, other: False})
     if not known.opened:
         return Settled(template, names)
-    tail = ending(known.prompt, known.opened)
+    tail = MARKS[known.opened]  # no blank behind: llama.cpp would show it in front of each answer
     return Settled(f"{template.removesuffix(chr(10))}{_at_the_end(tail)}", names, tail)
 
 
@@ -82,15 +82,8 @@ def _on(template: str, name: str) -> Settled:
     return Settled(lines + template, names)
 
 
-def ending(prompt: str, opened: str) -> str:
-    """What ends thoughts that a prompt has just begun, with the blanks that they began with."""
-    begun = prompt.rpartition(opened)[2]
-    return f"{begun}{MARKS[opened]}{begun * 2}"
-
-
 def _at_the_end(tail: str) -> str:
-    text = tail.replace("\n", "\\n")
-    return f"{{% if add_generation_prompt %}}{{{{ '{text}' }}}}{{% endif %}}"
+    return f"{{% if add_generation_prompt %}}{{{{ '{tail}' }}}}{{% endif %}}"
 
 
 def _read(template: str, names: tuple[str, ...]) -> Iterator[str]:
