@@ -73,7 +73,7 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
     data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=rows)
     engine.check(lambda: check_parameters(spec, rows, base, data))
-    if not chosen.fetch.template and served_base.is_learnt(reference):
+    if not chosen.fetch.template and served_base.renders(reference):
         engine.check(lambda: check_rendered(reference, base, data, chosen.prepare.system))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
     packed = engine.do(

@@ -26,9 +26,14 @@ def specialist(
     says: str = smallest.SAYS,
     endless: bool = False,
     template: str = smallest.TEMPLATE,
+    **base_facts: str,
 ) -> Specialist:
-    """A specialist whose stage directories lie in `folder`."""
-    base = _base(folder / "fetch-0", template)
+    """A specialist whose stage directories lie in `folder`.
+
+    Args:
+        base_facts: what its base has otherwise, as `renderer`.
+    """
+    base = _base(folder / "fetch-0", template).model_copy(update=base_facts)
     return Specialist(
         name=name,
         base=base,

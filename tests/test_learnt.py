@@ -10,8 +10,9 @@ import real_ollama
 from made import specialist
 
 from pipeline.bases.reference import Reference, resolve
-from pipeline.common.errors import BadInput
+from pipeline.common.errors import BadInput, ProofFailed
 from pipeline.common.values import Conversation, digest_of_file
+from pipeline.release.publish import release
 from pipeline.stages import fetch
 from pipeline.stages.fetching import served_base
 from pipeline.stages.fetching.frozen import freeze
@@ -92,7 +93,7 @@ REFUSED = {
         "Ollama writes '<x>",
     ),
     "does not end an answer": (
-        '{{ range .Messages }}{{ if eq .Role "user" }}Q: {{ end }}{{ .Content }}{{ end }}',
+        "Q: {{ range .Messages }}{{ .Content }}{{ end }}",
         "puts nothing behind an answer",
     ),
 }
@@ -101,7 +102,7 @@ REFUSED = {
 @pytest.fixture(scope="module", params=real_ollama.versions())
 def served(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Oracle]]:
+) -> Iterator[Callable[..., Oracle]]:
     """What a real Ollama makes of conversations, by a template in Go's language."""
     folder = tmp_path_factory.mktemp("ollama")
     file = folder / "bare.gguf"
@@ -113,8 +114,8 @@ def served(
     ):
         ollama.upload(file, digest, lambda progress: None)
 
-        def by(template: str) -> Oracle:
-            ollama.create("learn:it", digest, renders={"template": template})
+        def by(template: str = "", **renders: str) -> Oracle:
+            ollama.create("learn:it", digest, renders=renders or {"template": template})
             return lambda talk: ollama.render("learn:it", talk, think=False)
 
         yield by
@@ -134,6 +135,20 @@ def test_a_go_template_is_learnt_to_the_letter(served: Callable[[str], Oracle], 
     ]
     for talk in (more, more[1:], more[:2]):
         assert render_text(frozen, talk, generate=True) == oracle(talk)
+
+
+RENDERERS = ["gemma4-small", "gemma4-large", "qwen3.5", "lfm2", "cogito", "glm-4.7", "olmo3"]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", RENDERERS)
+def test_code_of_ollamas_own_is_learnt_as_a_template_is(
+    served: Callable[..., Oracle], name: str
+) -> None:
+    oracle = served(renderer=name, parser="passthrough")
+    frozen = freeze(learn(oracle, name), name, bos="<bos>")
+    talk: Conversation = [{"role": "user", "content": "Never seen."}]
+    assert render_text(frozen, talk, generate=True) == oracle(talk)
 
 
 @pytest.mark.smoke
@@ -170,36 +185,82 @@ def registered(folder: Path, ollama: Ollama, template: str) -> Reference:
     return resolve("mine", Path("/"))
 
 
-@pytest.mark.smoke
-@pytest.mark.parametrize("version", real_ollama.versions())
-def test_a_base_in_ollama_is_learnt_without_its_system_and_left_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
-) -> None:
+@pytest.fixture(params=real_ollama.versions())
+def ollama(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ollama]:
+    """A real Ollama that the stages find."""
     with (
-        real_ollama.serving(tmp_path, real_ollama.binary(version)) as address,
-        Ollama(address) as ollama,
+        real_ollama.serving(tmp_path, real_ollama.binary(request.param)) as address,
+        Ollama(address) as door,
     ):
         monkeypatch.setattr(server, "ensure", lambda say: address)
-        reference = registered(tmp_path, ollama, TURNS)
-        before = ollama.tags()
-        assert served_base.is_learnt(reference)
-        template = fetch._template("", reference, "<s>", "<|end|>", Fetch())
-        assert "Not this." not in template
-        assert ollama.tags() == before
-        made = specialist(tmp_path / "x", template=template)
-        rows = made.data.rows
-        assert served_base.check_rendered(reference, made.base, made.data, made.system) == rows
-        other = specialist(tmp_path / "y", template=template.replace("<|turn|>user", "<|turn|>U"))
-        with pytest.raises(BadInput, match="Ollama writes 'user"):
-            served_base.check_rendered(reference, other.base, other.data, other.system)
-        assert ollama.tags() == before
-        refused = registered(tmp_path, ollama, REFUSED["drops turns"][0])
-        before = ollama.tags()
-        with pytest.raises(BadInput, match="drops it"):
-            fetch._template("", refused, "<s>", "<|end|>", Fetch())
-        assert ollama.tags() == before
-        asked = Fetch(template="plain")
-        assert "### Question" in fetch._template("", refused, "<s>", "<|end|>", asked)
+        yield door
+
+
+@pytest.mark.smoke
+def test_a_base_in_ollama_is_learnt_without_its_system_and_left_as_it_was(
+    tmp_path: Path, ollama: Ollama
+) -> None:
+    reference = registered(tmp_path, ollama, TURNS)
+    before = ollama.tags()
+    assert served_base.renders(reference) == {"template": TURNS}
+    template = fetch._template("", reference, "<s>", "<|end|>", Fetch())
+    assert "Not this." not in template
+    assert ollama.tags() == before
+    refused = registered(tmp_path, ollama, REFUSED["drops turns"][0])
+    before = ollama.tags()
+    with pytest.raises(BadInput, match="drops it"):
+        fetch._template("", refused, "<s>", "<|end|>", Fetch())
+    assert ollama.tags() == before
+    asked = Fetch(template="plain")
+    assert "### Question" in fetch._template("", refused, "<s>", "<|end|>", asked)
+
+
+@pytest.mark.smoke
+def test_every_prompt_that_is_trained_is_compared_with_the_servers(
+    tmp_path: Path, ollama: Ollama
+) -> None:
+    reference = registered(tmp_path, ollama, TURNS)
+    template = fetch._template("", reference, "<s>", "<|end|>", Fetch())
+    made = specialist(tmp_path / "x", template=template)
+    rows = made.data.rows
+    assert served_base.check_rendered(reference, made.base, made.data, made.system) == rows
+    other = specialist(tmp_path / "y", template=template.replace("<|turn|>user", "<|turn|>U"))
+    with pytest.raises(BadInput, match=r"the row that asks “Question .*Ollama writes 'user"):
+        served_base.check_rendered(reference, other.base, other.data, other.system)
+
+
+@pytest.mark.smoke
+def test_a_specialist_of_a_family_with_a_forced_renderer_is_proven_with_it(
+    tmp_path: Path, ollama: Ollama
+) -> None:
+    """Gemma 4: one plain prompt, though Ollama's own parser would have it think unasked."""
+    reference = registered(tmp_path, ollama, TURNS)
+    gemma = reference.model_copy(update={"architecture": "Gemma4ForCausalLM"})
+    forced = served_base.forced(gemma)
+    assert forced == {"renderer": "gemma4-small", "parser": "passthrough"}
+    template = fetch._template("{{ messages }}", gemma, "<bos>", "<eos>", Fetch())
+    made = specialist(tmp_path / "x", template=template, bos_text="<bos>", **forced)
+    smallest.write(made.packed.served.path, template=template)
+    assert release(made, ollama).proof
+    text = ollama.show("tiny")["modelfile"]
+    assert "RENDERER gemma4-small" in text and "PARSER passthrough" in text
+    unasked = made.model_copy(
+        update={"name": "other", "base": made.base.model_copy(update={"parser": "gemma4"})}
+    )
+    with pytest.raises(ProofFailed, match="the prompt of"):
+        release(unasked, ollama)
+
+
+def test_the_larger_ones_have_the_other_renderer_whatever_they_are_called(tmp_path: Path) -> None:
+    smallest.write(tmp_path / "e2b.gguf")
+    small = resolve(str(tmp_path / "e2b.gguf"), Path("/"))
+    large = small.model_copy(
+        update={"architecture": "Gemma4ForConditionalGeneration", "parameters": 31_000_000_000}
+    )
+    assert served_base.forced(large)["renderer"] == "gemma4-large"
+    assert served_base.forced(small) == served_base.renders(small) == {}
 
 
 def test_the_conversations_that_decide_have_all_lengths_and_kinds() -> None:

@@ -28,6 +28,7 @@ def test_ollamas_names_are_taken(name: str) -> None:
         ("x:7b-cloud", "reserves", "x"),
         ("x:latest", "ours", "x"),
         ("acme/x", "registry", "x"),
+        ("DeepSeek-R1", "changes the prompts", "my-deepseek-r1"),
         ("x@sha256", "letters", "x-sha256"),
         ("x\n", "letters", "x"),
     ],

@@ -98,11 +98,21 @@ class Base(Artifact):
     """Text or name of the base's licence; '' if unknown."""
     projectors: tuple[str, ...] = ()
     """Layers of a base in Ollama that see or hear, by digest: a specialist is served with them."""
+    renderer: str = ""
+    """Ollama's own code that renders every model of its family, as `template` does; '' for none."""
+    parser: str = ""
+    """Ollama's own code that reads its answers."""
 
     @property
     def template(self) -> str:
         """The frozen chat template (Jinja)."""
         return (self.path / "chat_template.jinja").read_text(encoding="utf-8")
+
+    @property
+    def renders(self) -> dict[str, str]:
+        """What Ollama has to be told of them; {} where it runs the template in the GGUF."""
+        said = {"renderer": self.renderer, "parser": self.parser}
+        return {key: name for key, name in said.items() if name}
 
     @property
     def vocab(self) -> Path:

@@ -34,6 +34,7 @@ from pipeline.made.stage import Where
 from pipeline.release import promise, think_states
 from pipeline.release.candidate import Candidate
 from pipeline.release.prompt_forms import forms
+from pipeline.release.served_prompt import served_prompt, served_template
 from pipeline.release.stored_file import same_file
 from pipeline.stages.packing.text_file import opened_by_llama
 from pipeline.stages.preparing.control import structural
@@ -110,8 +111,9 @@ def prove(
     where, name, start = where or Where(), candidate.name, time.monotonic()
     candidate.check(ollama)
     ollama.unload(name)  # a model that is loaded keeps the template mode of the name it came by
-    if (shown := ollama.show(name).get("template")) != made.base.template:
-        raise ProofFailed(_differ("the chat template", made.base.template, str(shown)), _REPORT)
+    own, shown = served_template(ollama, name, made.base)
+    if shown != own:
+        raise ProofFailed(_differ("the chat template", own, shown), _REPORT)
     blob = ollama.stored_blob(name)
     tensors = same_file(made.packed.served.path, blob)
     tokens = 0
@@ -206,7 +208,7 @@ def _prompt(
     """The ids of the prompt, after all sides agree on them."""
     base = made.base
     ours = render(base, trained_messages(case.messages, made.system), generate=True)
-    theirs = ollama.render(name, case.messages)
+    theirs = served_prompt(ollama, name, base, case.messages)
     if theirs != ours:
         raise ProofFailed(_differ(f"the prompt of {case.source}", ours, theirs), _REPORT)
     ids = ([] if base.bos is None else [base.bos]) + _tokenizer(base.path).encode(

@@ -164,6 +164,7 @@ def publish(made: Specialist, ollama: Ollama, name: str, where: Where) -> Candid
         parameters=made.parameters,
         license=made.license,
         projectors=made.base.projectors,
+        renders=made.base.renders,
         report=where.report,
     )
     if (manifest := ollama.digest(name)) is None:

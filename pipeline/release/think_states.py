@@ -10,6 +10,7 @@ from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common.errors import ProofFailed
 from pipeline.made.artifacts import Specialist
 from pipeline.release.prompt_forms import forms
+from pipeline.release.served_prompt import served_prompt
 from pipeline.stages.fetching.thinking import TAGS
 from pipeline.tools.ollama import Ollama
 
@@ -27,7 +28,7 @@ def check(ollama: Ollama, name: str, made: Specialist) -> None:
     ours = render(made.base, trained_messages(messages, made.system), generate=True)
     counts = set()
     for think in states(made.base.template):
-        theirs = ollama.render(name, messages, think=think)
+        theirs = served_prompt(ollama, name, made.base, messages, think)
         reply = ollama.chat(name, messages, limit=1, think=think)
         counts.add(reply.prompt_tokens)
         if theirs != ours or len(counts) > 1:

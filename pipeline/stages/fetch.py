@@ -56,7 +56,8 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
     source = read.write(out, reference, where)
     bos, eos = _named_tokens(out)
     if settings.template:
-        shipped.check(settings.template, out, reference.name, own=bool(source.template), eos=eos)
+        own = bool(source.template or served_base.forced(reference))
+        shipped.check(settings.template, out, reference.name, own=own, eos=eos)
     template = _template(source.template, reference, bos, eos, settings)
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
     read.write_weights(out, reference, where)
@@ -73,23 +74,27 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         context=reference.context,
         license=reference.license or source.license,
         projectors=tuple(reference.installed.projectors) if reference.installed else (),
+        **served_base.forced(reference),
         **words,
     )
 
 
 def _template(own: str, reference: Reference, bos: str, eos: str, settings: Fetch) -> str:
-    """The base's own; where it has none, the one that was asked for, else what Ollama serves."""
-    if not own and settings.template:
+    """The base's own; where it has none, the one that was asked for, else what Ollama serves.
+
+    Where Ollama renders all of a family by its own code, it is that.
+    """
+    rendered_by, name = served_base.renders(reference), reference.name
+    if settings.template:
         own = shipped.read(settings.template)
-    elif not own and served_base.is_learnt(reference) and reference.installed:
-        with served_base.asked(reference) as oracle:
-            own = learn(oracle, reference.name, source=reference.installed.template)
+    elif rendered_by:
+        with served_base.asked(rendered_by, served_base.where(reference)) as oracle:
+            own = learn(oracle, name, source=rendered_by.get("template", ""))
     if not own:
         raise BadInput(
-            f"the base {reference.name} has no chat template: it was never taught to answer",
-            shipped.WAY_OUT,
+            f"the base {name} has no chat template: it was never taught to answer", shipped.WAY_OUT
         )
-    return freeze(own, reference.name, bos=bos, eos=eos, thinking=settings.thinking == "on")
+    return freeze(own, name, bos=bos, eos=eos, thinking=settings.thinking == "on")
 
 
 def _named_tokens(out: Path) -> tuple[str, str]:

@@ -29,12 +29,16 @@ class Skeleton:
 
     @property
     def end(self) -> str:
-        """What ends an answer: that of the next turn's border which is not in a first turn's."""
+        """What begins with the end of an answer, as far as that can be told.
+
+        What stands in front of the next question, and not in front of a first one; all of it, where
+        a first one follows another turn that the template writes by itself.
+        """
         after, first = self.between["assistant", "user"], self.between["start", "user"]
         same = 0
         while same < min(len(after), len(first)) and after[-1 - same] == first[-1 - same]:
             same += 1
-        return after[: len(after) - same]
+        return after[: len(after) - same] or after
 
     @property
     def jinja(self) -> str:
