@@ -50,6 +50,7 @@ class HubServer:
         self.etag_counts = False  # each answer has another ETag
         self.ranges = True  # honours Range
         self.conditions = True  # honours If-Range
+        self.tree_headers: dict[str, str] = {}
         self.longer: dict[str, int] = {}  # bytes that come behind the file's own
         self.asked: list[Asked] = []
         self.sent: dict[str, int] = defaultdict(int)  # bytes of bodies, by file
@@ -146,7 +147,8 @@ class _Answer:
         entries, end = self.hub.tree(), start + self.hub.page
         host = self.hub.next_host or self.hub.url
         more = {"Link": f'<{host}{parts.path}?cursor={end}>; rel="next"'}
-        self.json(entries[start:end], more if end < len(entries) else None)
+        more = more if end < len(entries) else {}
+        self.json(entries[start:end], {**more, **self.hub.tree_headers})
 
     def file(self, name: str) -> None:
         hub, content = self.hub, self.hub.files[name]

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 from hub_server import COMMIT, HubServer
 
-from pipeline.bases.hub import door, download, kept, patience
+from pipeline.bases.hub import chosen, door, download, kept, patience
 from pipeline.bases.hub.endpoint import Endpoint
 from pipeline.bases.hub.repository import parse
 from pipeline.bases.reference import bring, resolve
@@ -220,6 +220,26 @@ def test_a_next_page_on_another_host_is_not_asked(hub: HubServer) -> None:
     assert not [one for one in hub.asked if one.cdn]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("Link", '<http://[bad>; rel="next"', "its next page has no address"),
+        ("Link", '<//127.0.0.1:99999/>; rel="next"', "its next page is on another host"),
+        ("Link", '<?cursor=0>; rel="next"', "stands in it twice"),
+        ("Link", "nonsense", ""),
+        ("Content-Encoding", "gzip", ""),
+    ],
+)
+def test_odd_heads_of_a_tree_are_a_sentence_or_nothing(
+    hub: HubServer, name: str, value: str, words: str
+) -> None:
+    hub.tree_headers = {name: value}
+    if words:
+        assert words in refused(kind=ToolFailed)
+    else:
+        assert bring(hub.base).startswith("downloaded tiny")
+
+
 def test_a_disk_that_is_too_small_is_told_with_figures_before_anything_comes(
     hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,6 +319,14 @@ def test_a_server_without_ranges_sends_the_file_anew(hub: HubServer) -> None:
     assert (final() / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
 
 
+def test_a_way_on_which_no_try_gets_further_is_given_up(hub: HubServer) -> None:
+    """A proxy that ends long answers, before a server without ranges: it would never end."""
+    hub.ranges = False
+    hub.cuts[WEIGHTS] = [2_000_000] * 100
+    assert "broke off" in refused(kind=ToolFailed)
+    assert hub.sent[WEIGHTS] == patience.TRIES * 2_000_000
+
+
 def test_a_weak_etag_is_not_asked_by(hub: HubServer) -> None:
     hub.etags[WEIGHTS] = 'W/"weak"'
     hub.cuts[WEIGHTS] = [2_000_000]
@@ -329,6 +357,29 @@ def test_a_part_that_was_changed_meanwhile_comes_anew(hub: HubServer) -> None:
     hub.cuts.clear()
     bring(hub.base)
     assert (final() / WEIGHTS).read_bytes() == hub.files[WEIGHTS]
+
+
+@pytest.mark.parametrize("note", ["", '{"content": "0", "etag": "x"}', "{"])
+def test_a_file_in_the_draft_that_was_not_checked_is_not_kept(hub: HubServer, note: str) -> None:
+    draft().mkdir(parents=True)
+    other = b" " * len(hub.files["config.json"])
+    (draft() / "config.json").write_bytes(other)
+    (draft() / "config.json.part.json").write_text(note)
+    bring(hub.base)
+    assert (final() / "config.json").read_bytes() == hub.files["config.json"]
+
+
+def test_what_was_whole_before_the_end_does_not_come_again(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(download, "_finish", lambda *given: signal.raise_signal(signal.SIGINT))
+        bring(hub.base)
+    assert draft().exists() and not final().exists()
+    hub.asked.clear()
+    bring(hub.base)
+    assert ["/tree/" in path for path in hub.paths()] == [True]
+    assert resolve(hub.base, Path("/")).name == "tiny"
 
 
 BRING = "import sys; from pipeline.bases.reference import bring; bring(sys.argv[1])"
@@ -438,7 +489,8 @@ def test_offline_is_offline(hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    "target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[bad/", "//"]
+    "target",
+    ["file:///etc/passwd", "ftp://127.0.0.1/x", "http://", "http://[bad/", "//", "http://h:99999/"],
 )
 def test_a_redirect_to_anything_else_is_not_followed(hub: HubServer, target: str) -> None:
     hub.elsewhere = target
@@ -464,8 +516,12 @@ def token(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_a_gated_base_comes_with_a_token_which_only_the_hub_sees(
-    hub: HubServer, token: str, capfd: pytest.CaptureFixture[str]
+    hub: HubServer,
+    token: str,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(0)  # what httpx says to those who ask for all
     hub.accepts, hub.to_cdn = token, True
     said: list[str] = []
     told: list[Progress] = []
@@ -477,7 +533,8 @@ def test_a_gated_base_comes_with_a_token_which_only_the_hub_sees(
     assert any(one.cdn for one in hub.asked)
     stored = [path.read_bytes() for path in kept.home().parent.rglob("*") if path.is_file()]
     assert not [raw for raw in stored if token.encode() in raw]
-    assert token not in f"{said} {told} {capfd.readouterr()}"
+    assert caplog.text
+    assert token not in f"{said} {told} {capfd.readouterr()} {caplog.text}"
 
 
 def test_the_token_does_not_come_back_over_another_host(
@@ -553,9 +610,11 @@ def test_a_damaged_download_is_no_base(hub: HubServer) -> None:
     with pytest.raises(Missing, match="the download is damaged") as caught:
         resolve(hub.base, Path("/"))
     assert f"Remove {final()}" in caught.value.next_step
-    (final() / WEIGHTS).unlink()
-    with pytest.raises(Missing, match="the download is damaged"):
-        resolve(hub.base, Path("/"))
+    for name in (WEIGHTS, kept.RECORD):
+        (final() / name).unlink()
+        with pytest.raises(Missing, match="the download is damaged"):
+            resolve(hub.base, Path("/"))
+    assert "the download is damaged" in refused(kind=Missing)
 
 
 @pytest.mark.parametrize(
@@ -576,9 +635,9 @@ def test_the_licence_is_what_the_card_says(hub: HubServer, card: str, license: s
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder; no Ollama is reached."""
+    """A user's folder; no Ollama is reached, and none is started."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    monkeypatch.setenv("OLLAMA_HOST", "ollama.example")
     (tmp_path / "rows.jsonl").write_text(GOOD + "\n")
     return tmp_path
 
@@ -649,6 +708,18 @@ def test_with_the_flag_make_downloads_before_it_reaches_for_ollama(
     assert resolve(hub.base, Path("/")).name == "tiny"
 
 
+def test_the_run_after_the_download_needs_no_flag(hub: HubServer, folder: Path) -> None:
+    (folder / "x.Modelfile").write_text(f"FROM {hub.base}\n")
+    words = ["make", "x", "--data", "rows.jsonl", "--modelfiles", str(folder)]
+    assert "--allow-download" in specialist(*words).stderr
+    done = specialist(*words, "--allow-download")
+    assert "downloaded tiny, 5 MB, in" in done.stdout
+    count = len(hub.asked)
+    for again in (done, specialist(*words)):  # what follows the base
+        assert again.exit_code == 1 and "OLLAMA_HOST" in again.stderr, again.output
+    assert len(hub.asked) == count
+
+
 def test_a_wrong_row_is_told_before_anything_comes(hub: HubServer, folder: Path) -> None:
     (folder / "rows.jsonl").write_text(GOOD + "\n{\n")
     done = specialist("make", "x", "--data", "rows.jsonl", "--base", hub.base, "--allow-download")
@@ -681,9 +752,11 @@ def test_what_is_downloaded_is_the_owners_alone(hub: HubServer) -> None:
 def test_a_base_of_the_hub_goes_through_fetch(hub: HubServer, tmp_path: Path) -> None:
     from pipeline.made.stage import Where
     from pipeline.stages import fetch
+    from pipeline.stages.fetching import from_huggingface
     from pipeline.stages.settings import Fetch
 
     del hub.files["LICENSE"]
+    assert chosen.LICENSES == from_huggingface.LICENSES  # what one takes, the other reads
     hub.files["README.md"] = b"---\nlicense: mit\n---\n"
     bring(hub.base)
     (tmp_path / "out").mkdir()

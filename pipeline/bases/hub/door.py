@@ -86,7 +86,8 @@ def _next(url: str, location: str) -> str:
     """Where a redirect leads; out of https it leads nowhere."""
     try:
         target = urljoin(url, location)
-        scheme, known = urlsplit(target).scheme, urlsplit(target).hostname
+        parts = urlsplit(target)
+        scheme, known, _ = parts.scheme, parts.hostname, parts.port  # a bad port raises
     except ValueError:
         scheme, known = "", None
     allowed = ("https",) if url.startswith("https:") else ("http", "https")
@@ -120,7 +121,7 @@ def _ours(url: str) -> Iterator[None]:
         ) from error
     except httpx.UnsupportedProtocol as error:
         raise ToolFailed(f"{_host(url)} cannot be asked", "Look at HF_ENDPOINT.") from error
-    except (httpx.TransportError, httpx.StreamError) as error:
+    except (httpx.RequestError, httpx.StreamError) as error:
         raise Passing(f"the connection to {_host(url)} broke off", AGAIN) from error
     except httpx.InvalidURL as error:
         raise ToolFailed("an address of the hub's is none", "Look at HF_ENDPOINT.") from error

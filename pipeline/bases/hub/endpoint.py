@@ -24,7 +24,10 @@ class Endpoint:
 
     def owns(self, url: str) -> bool:
         """True for an address of this very host."""
-        return _origin(urlsplit(url)) == _origin(urlsplit(self.url))
+        try:
+            return _origin(urlsplit(url)) == _origin(urlsplit(self.url))
+        except ValueError:  # no address at all
+            return False
 
     @property
     def closed(self) -> bool:

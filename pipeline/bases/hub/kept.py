@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from pipeline.bases.hub.repository import Repository
 from pipeline.common import places, records
+from pipeline.common.errors import Missing
 
 RECORD = "download.json"
 
@@ -53,10 +54,22 @@ def record(repository: Repository) -> Record | None:
 
     Raises:
         Unreadable: the record is damaged.
+        Missing: it has gone.
     """
     where = folder(repository)
     way_out = f"Or remove {where}, and download it again with --allow-download."
-    return records.read(where / RECORD, Record, way_out)
+    found = records.read(where / RECORD, Record, way_out)
+    if found is None and where.exists():  # the name comes after the record
+        raise damaged(where / RECORD)
+    return found
+
+
+def damaged(file: Path) -> Missing:
+    """What to say of a file of a download that is not as it was, or gone."""
+    return Missing(
+        f"the download is damaged: {file}",
+        f"Remove {file.parent}, then run again with --allow-download.",
+    )
 
 
 def downloads() -> dict[Path, int]:

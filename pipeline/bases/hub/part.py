@@ -2,7 +2,7 @@
 
 FILE.part       what has come so far
 FILE.part.json  of which content it is, and by which ETag the server knew it
-FILE            all of it, checked
+FILE            all of it, checked; FILE.part.json stays, and says against which content
 """
 
 from __future__ import annotations
@@ -53,15 +53,14 @@ def download(
         PipelineError: the hub refuses it, or its bytes were twice not those of the tree.
     """
     part = _part(folder, entry)
-    if (folder / entry.name).is_file():
+    if _whole(folder, entry):
         return
     for _ in range(2):
-        arrived = Arrived(at)
-        patiently(lambda a=arrived: _once(door, entry, part, a), told, lambda a=arrived: a.total)  # type: ignore[misc]
+        arrived = Arrived(at, present(folder, entry))
+        patiently(lambda a=arrived: _once(door, entry, part, a), told, lambda a=arrived: a.furthest)  # type: ignore[misc]
         if _as_said(part, entry):
             sync(part)
             part.rename(folder / entry.name)
-            _note(part).unlink(missing_ok=True)
             return
         told(f"{entry.name} has other bytes than the commit says")
         part.unlink()
@@ -75,28 +74,31 @@ def download(
 
 def present(folder: Path, entry: Entry) -> int:
     """Bytes of a file that are there already."""
-    for path in (folder / entry.name, _part(folder, entry)):
-        if path.is_file():
-            return min(path.stat().st_size, entry.size)
-    return 0
+    if _whole(folder, entry):
+        return entry.size
+    part = _part(folder, entry)
+    return part.stat().st_size if _goes_on(part, entry) else 0
 
 
 class Arrived:
-    """Bytes that have come, in all tries together."""
+    """How far a file has come in all tries together: what comes a second time is no progress."""
 
-    def __init__(self, at: Callable[[int], object]) -> None:
-        self.at = at
-        self.total = 0
+    def __init__(self, at: Callable[[int], object], have: int) -> None:
+        self._at = at
+        self.furthest = have
 
-    def more(self, count: int, now: int) -> None:
-        """A block came; so many bytes of the file are there now."""
-        self.total += count
-        self.at(now)
+    def at(self, have: int) -> None:
+        """So many bytes of it are there now."""
+        self.furthest = max(self.furthest, have)
+        self._at(have)
 
 
 def _once(door: Door, entry: Entry, part: Path, arrived: Arrived) -> None:
     """One try: ask for what is missing, and write what comes."""
-    begun = _begun(part, entry)
+    begun = _known(part, entry) if _goes_on(part, entry) else None
+    if begun is None:  # nothing is there, or it is of something else
+        part.unlink(missing_ok=True)
+        begun = Begun(content=_content(entry))
     have = part.stat().st_size if part.exists() else 0
     if have == entry.size and part.exists():
         return
@@ -123,7 +125,7 @@ def _write(answer: httpx.Response, part: Path, have: int, entry: Entry, arrived:
             have += len(kept)
             while kept:
                 kept = kept[file.write(kept) :]
-            arrived.more(len(block), have)
+            arrived.at(have)
             if have == entry.size:
                 return
     if have < entry.size:
@@ -140,18 +142,26 @@ def _continues(answer: httpx.Response, begun: Begun, have: int, size: int) -> bo
     return bool(found) and same and (int(found[1]), int(found[3])) == (have, size)  # type: ignore[index]
 
 
-def _begun(part: Path, entry: Entry) -> Begun:
-    """What the partial file is of; one of anything else is removed."""
+def _known(part: Path, entry: Entry) -> Begun | None:
+    """What is noted of a file, if it is of this content."""
     try:
         begun = records.read(_note(part), Begun)
     except Unreadable:  # it is only a memory
-        begun = None
-    new = Begun(content=_content(entry))
-    whole = part.exists() and part.stat().st_size <= entry.size
-    if begun is None or begun.content != new.content or not whole:
-        part.unlink(missing_ok=True)
-        return new
-    return begun
+        return None
+    return begun if begun and begun.content == _content(entry) else None
+
+
+def _goes_on(part: Path, entry: Entry) -> bool:
+    """True for a partial file of this content."""
+    fits = part.is_file() and part.stat().st_size <= entry.size
+    return fits and _known(part, entry) is not None
+
+
+def _whole(folder: Path, entry: Entry) -> bool:
+    """True for a file that came before and was checked against this very content."""
+    file = folder / entry.name
+    fits = file.is_file() and file.stat().st_size == entry.size
+    return fits and _known(_part(folder, entry), entry) is not None
 
 
 def _as_said(part: Path, entry: Entry) -> bool:

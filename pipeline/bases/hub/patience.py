@@ -30,24 +30,24 @@ class Passing(Exception):
 def patiently(
     once: Callable[[], T],
     told: Callable[[str], object],
-    arrived: Callable[[], int] = lambda: 0,
+    furthest: Callable[[], int] = lambda: 0,
 ) -> T:
     """The value of `once`, tried again while that may help.
 
     Args:
         told: what went wrong and when the next try is.
-        arrived: bytes that all tries together have brought.
+        furthest: how far all tries together have come, in bytes.
 
     Raises:
         ToolFailed: the last of several failures in a row.
     """
     failures = 0
     while True:
-        before = arrived()
+        before = furthest()
         try:
             return once()
         except Passing as trouble:
-            failures = 1 if arrived() - before >= ENOUGH else failures + 1
+            failures = 1 if furthest() - before >= ENOUGH else failures + 1
             pause = FIRST * 2 ** (failures - 1) if trouble.wait is None else trouble.wait
             if failures >= TRIES or pause > LONGEST:
                 raise ToolFailed(trouble.what, trouble.next_step) from trouble

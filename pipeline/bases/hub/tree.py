@@ -98,8 +98,13 @@ def _page(door: Door, url: str) -> tuple[list[Any], str]:
     if not isinstance(items, list):
         raise _odd("it is no list")
     target = links.get("next", {}).get("url", "")
-    following = urljoin(url, target) if target else ""
-    if following and not door.hub.owns(following):
+    if not target:
+        return items, ""
+    try:
+        following = urljoin(url, target)
+    except ValueError as error:
+        raise _odd("its next page has no address") from error
+    if not door.hub.owns(following):
         raise _odd("its next page is on another host")
     return items, following
 
@@ -107,7 +112,7 @@ def _page(door: Door, url: str) -> tuple[list[Any], str]:
 def _read(door: Door, url: str) -> tuple[bytes, dict[str, dict[str, str]]]:
     with door.get(url) as answer:
         raw = bytearray()
-        for block in answer.iter_bytes():
+        for block in answer.iter_raw():  # as it came: what is packed could unfold to anything
             raw += block
             if len(raw) > PAGE:
                 raise _odd(f"it has more than {PAGE} bytes")

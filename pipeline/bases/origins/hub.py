@@ -12,7 +12,7 @@ from pipeline.bases.hub.endpoint import endpoint
 from pipeline.bases.hub.repository import PREFIX, Repository, parse
 from pipeline.bases.located import Located, Origin, Report, Say
 from pipeline.bases.origins.directory import read_once
-from pipeline.common.errors import BadInput, Missing, NotDownloaded
+from pipeline.common.errors import BadInput, NotDownloaded
 from pipeline.common.foreign import shown
 from pipeline.common.values import digest_of
 
@@ -75,10 +75,7 @@ def _check(folder: Path, suspects: dict[str, str]) -> None:
     """Refuse a download of which a file is not as it was, or gone."""
     for name in sorted(suspects):
         if suspects[name] or not (folder / name).is_file():
-            raise Missing(
-                f"the download is damaged: {folder / name}",
-                f"Remove {folder}, then run again with {FLAG}.",
-            )
+            raise kept.damaged(folder / name)
 
 
 def _license(folder: Path) -> str:
