@@ -671,6 +671,30 @@ def test_in_make_the_line_is_one_of_make(
     ]
 
 
+@pytest.mark.parametrize(
+    ("level", "line"),
+    [
+        ("", f"specialist make rows --data rows.jsonl --allow-download --base {HubServer.base}"),
+        ("1", f"make specialist DATA=rows.jsonl BASE={HubServer.base} ARGS=--allow-download"),
+    ],
+)
+def test_a_branch_in_a_flag_is_answered_with_the_line_that_names_the_commit(
+    hub: HubServer, folder: Path, monkeypatch: pytest.MonkeyPatch, level: str, line: str
+) -> None:
+    if level:
+        monkeypatch.setenv("MAKELEVEL", level)
+    words = ["make", "rows", "--data", "rows.jsonl", "--base", "hub:org/tiny@main"]
+    done = specialist(*words, "--allow-download")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[1] == f"  Run this:  {line}"
+
+
+def test_a_branch_in_a_modelfile_is_answered_with_its_line(hub: HubServer, folder: Path) -> None:
+    (folder / "rows.Modelfile").write_text("FROM hub:org/tiny\n")
+    words = ["plan", "rows", "--data", "rows.jsonl", "--modelfiles", ".", "--allow-download"]
+    assert specialist(*words).stderr.splitlines()[1:] == [f"  Write this:  FROM {hub.base}"]
+
+
 def test_json_has_the_line_as_well(hub: HubServer, folder: Path) -> None:
     done = specialist("plan", "x", "--data", "rows.jsonl", "--base", hub.base, "--json")
     (error,) = json.loads(done.stdout)["errors"]

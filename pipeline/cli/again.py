@@ -1,4 +1,4 @@
-"""The same command with one flag more, as a line to paste."""
+"""The same command with one flag more, or another base, as a line to paste."""
 
 from __future__ import annotations
 
@@ -11,40 +11,48 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-FLAG = "--allow-download"
 OF_MAKE = {"base": "BASE", "device": "DEVICE"}  # what the Makefile has a variable for
 
 
 def offered(command: Any) -> Any:
-    """A base that could be downloaded is an error with the line that allows it."""
+    """A base that could be downloaded is an error with the line that does it."""
 
     @functools.wraps(command)
     def run(**given: Any) -> Any:
-        from pipeline.common.errors import NotDownloaded
+        from pipeline.common.errors import NotDownloaded, Unpinned
 
+        context = click.get_current_context()
         try:
             return command(**given)
         except NotDownloaded as error:
-            line = again(click.get_current_context(), FLAG)
+            line = again(context, allow_download=True)
             raise NotDownloaded(error.what, f"{error.next_step}  {line}") from error
+        except Unpinned as error:
+            if given["base"] is None:  # the Modelfile has it: its line is told already
+                raise
+            line = again(context, base=error.pinned)
+            raise Unpinned(error.what, f"Run this:  {line}", error.pinned) from error
 
     return run
 
 
-def again(context: click.Context, flag: str) -> str:
-    """The command that runs now, with a flag more; as `make specialist` where make runs it."""
-    given = {p.name or "": p for p in context.command.params if _said(context, p)}
-    values = context.params
+def again(context: click.Context, **other: Any) -> str:
+    """The command that runs now, with other values; as `make specialist` where make runs it."""
+    values = context.params | other
+    said = [p for p in context.command.params if p.name not in other and _said(context, p)]
+    changed = [p for p in context.command.params if p.name in other]
+    given = {p.name or "": p for p in [*said, *changed]}
     if "MAKELEVEL" not in os.environ or context.info_name != "make":
         words = [w for name, p in given.items() for w in _words(p, values[name])]
-        return shlex.join(["specialist", str(context.info_name), *words, flag])
+        return shlex.join(["specialist", str(context.info_name), *words])
     named = {"DATA": str(values["data"])}
     if values["name"] != Path(values["data"]).stem:
         named["NAME"] = values["name"]
     named |= {OF_MAKE[name]: values[name] for name in OF_MAKE if name in given}
     rest = [n for n in given if n not in ("name", "data", *OF_MAKE)]
     more = [w for n in rest for w in _words(given[n], values[n])]
-    named["ARGS"] = shlex.join([*more, flag])
+    if more:
+        named["ARGS"] = shlex.join(more)
     return shlex.join(["make", "specialist", *(f"{n}={value}" for n, value in named.items())])
 
 

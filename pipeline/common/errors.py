@@ -2,7 +2,8 @@
 
 PipelineError
 ├── BadInput        the user's file, flag or name is at fault (found before long work starts)
-│   └── BadRows     several faults of one file of conversations, shown together
+│   ├── BadRows     several faults of one file of conversations, shown together
+│   └── Unpinned    a base of the hub without a commit; the one that it is at now is known
 ├── Missing         something on this machine is absent or stopped
 │   └── NotDownloaded   a base of the hub, whose download was not allowed
 ├── ToolFailed      a foreign program or library failed
@@ -96,6 +97,15 @@ class BadRows(BadInput):
         if "MAKELEVEL" in environ and any("--" in line for line in lines):
             lines.append(WITH_MAKE)
         return "\n  ".join(lines)
+
+
+class Unpinned(BadInput):
+    """A base that is named by what may change."""
+
+    def __init__(self, what: str, next_step: str, pinned: str) -> None:
+        super().__init__(what, next_step)
+        self.pinned = pinned
+        """The same base as it is now, by its commit."""
 
 
 class Missing(PipelineError):

@@ -20,7 +20,7 @@ from pipeline.bases.hub.repository import Repository
 from pipeline.bases.hub.tree import Entry, commit_of, tree
 from pipeline.bases.located import Report, Say
 from pipeline.common import private
-from pipeline.common.errors import BadInput, Missing
+from pipeline.common.errors import BadInput, Missing, Unpinned
 from pipeline.common.progress import Progress
 from pipeline.common.values import digest_of_file, sync, write_json
 from pipeline.common.words import duration, size
@@ -169,10 +169,11 @@ def _alone(repository: Repository, say: Say) -> Iterator[None]:
         lock.release()
 
 
-def _named(repository: Repository, commit: str) -> BadInput:
+def _named(repository: Repository, commit: str) -> Unpinned:
     """A base is named by its content: what a branch holds changes."""
     at = repository.revision or "main"
-    return BadInput(
+    return Unpinned(
         f"FROM {repository.text}: a commit is needed, as {at} changes; now it is {commit[:12]}",
-        f"Write this:  FROM {repository.at(commit)}   (or: --base {repository.at(commit)})",
+        f"Write this:  FROM {repository.at(commit)}",
+        repository.at(commit),
     )
