@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import real_ollama
 from made import specialist
 
+from pipeline import chain
+from pipeline.bases.located import Installed
 from pipeline.bases.reference import Reference, resolve
+from pipeline.common import places
 from pipeline.common.errors import BadInput, ProofFailed
 from pipeline.common.values import Conversation, digest_of_file
+from pipeline.intake.source import locate
+from pipeline.made.artifacts import Base, Dataset, Specialist
 from pipeline.release.publish import release
+from pipeline.run.engine import Engine
+from pipeline.spec import spec
 from pipeline.stages import fetch
 from pipeline.stages.fetching import served_base
 from pipeline.stages.fetching.frozen import freeze
@@ -269,3 +277,42 @@ def test_the_conversations_that_decide_have_all_lengths_and_kinds() -> None:
     texts = {turn["content"] for talk in found for turn in talk}
     assert "" in texts and any(text != text.strip() for text in texts)
     assert any(not text.isascii() for text in texts)
+
+
+class Ready(Engine):
+    """Everything is made; notes what was checked before which stage."""
+
+    def __init__(self, made: Specialist) -> None:
+        self.made, self.order, self.touched = made, list[str](), list[str]()
+
+    def do(self, stage: Any, settings: Any, **inputs: Any) -> Any:
+        self.order.append(stage.name)
+        found = {"fetch": self.made.base, "prepare": self.made.data, "tune": self.made.adapter}
+        return {**found, "intake": self.made.rows, "pack": self.made.packed}[stage.name]
+
+    def run(self, stage: Any, job: Any) -> None:
+        raise AssertionError
+
+
+def test_the_rows_are_compared_between_prepare_and_tune_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a base that only Ollama can render; nobody else's Ollama is asked."""
+    made, source = specialist(tmp_path / "x"), locate(tmp_path / "x" / "rows.jsonl")
+    smallest.write(tmp_path / "bare.gguf", template="")
+    wish = spec.read("tiny", places.MODELFILES, base=str(tmp_path / "bare.gguf"))
+    plain = resolve(wish.base, Path("/"))
+    mine = Installed(tag="mine:latest", manifest="m", template=TURNS)
+    engine = Ready(made)
+
+    def compare(reference: Reference, base: Base, data: Dataset, system: str) -> int:
+        engine.order.append("compare")
+        return 1
+
+    monkeypatch.setattr(served_base, "check_rendered", compare)
+    for reference in (plain, plain.model_copy(update={"installed": mine})):
+        monkeypatch.setattr(chain, "resolve", lambda *_, found=reference: found)
+        chain.build(wish, source, engine)
+    chain.build(wish, source, engine)
+    stages = ["intake", "fetch", "prepare", "tune", "pack"]
+    assert engine.order == [*stages, *stages[:3], "compare", *stages[3:], *stages]

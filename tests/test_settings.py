@@ -157,3 +157,15 @@ def test_a_template_is_asked_for_by_flag_or_toml(tmp_path: Path) -> None:
     assert read(tmp_path).fetch.template == "chatml"
     with pytest.raises(BadInput, match="--template fancy"):
         read(tmp_path, template="fancy")
+
+
+def test_rows_with_thoughts_are_trained_with_them_and_others_without(tmp_path: Path) -> None:
+    thinks = base(1).model_copy(update={"can_think": True})
+    wish, plain = read(tmp_path), rows(50)
+    thoughtful = plain.model_copy(update={"thoughts": 3})
+    found = [
+        settings(wish, some, of).fetch.thinking
+        for some in (plain, thoughtful)
+        for of in (base(1), thinks)
+    ]
+    assert found == ["", "off", "on", "on"]
