@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.cli import keeping, listing, versions
+from pipeline.cli import basing, keeping, listing, versions
 from pipeline.cli.again import offered
 from pipeline.cli.options import json_or_text, wanted
 from pipeline.cli.outer import Door
@@ -182,5 +182,12 @@ def init(name: str, base: str | None, modelfiles: Path) -> None:
     click.echo(f"next:  specialist make {name} --data FILE.jsonl")
 
 
-for command in (listing.list_, versions.rollback, versions.verify, versions.remove, keeping.gc):
+for command in (
+    basing.bases,
+    listing.list_,
+    versions.rollback,
+    versions.verify,
+    versions.remove,
+    keeping.gc,
+):
     main.add_command(command)

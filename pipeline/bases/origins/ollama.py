@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.bases.formats import gguf
 from pipeline.bases.gguf_identity import TEMPLATE, digests_of, with_more
 from pipeline.bases.gguf_keys import Keys
-from pipeline.bases.located import FORMS, Installed, Located, Origin, Report
+from pipeline.bases.located import FORMS, Facts, Installed, Located, Origin, Report
 from pipeline.bases.origins.gguf_file import read_once
 from pipeline.bases.origins.shown_modelfile import code as code_of
 from pipeline.bases.origins.shown_modelfile import files as files_of
@@ -61,7 +61,16 @@ def _unknown(text: str, tags: list[str]) -> BadInput:
     )
 
 
-def _located(tag: str, manifest: str, told: dict[str, Any], report: Report) -> Located:
+def seen(tag: str, manifest: str, told: dict[str, Any]) -> tuple[Path, Installed, Facts]:
+    """What its header tells of a model: its file, what it brings, and facts.
+
+    Args:
+        told: what /api/show tells.
+
+    Raises:
+        BadInput: it is no base that can be tuned and served.
+        Missing: its file cannot be read from here.
+    """
     _check(tag, told)
     made_of, code = files_of(needed(told, "modelfile", str, "/api/show")), code_of(told)
     for word, what in (("ADAPTER", "a LoRA adapter"), ("DRAFT", "a model that drafts for it")):
@@ -82,7 +91,11 @@ def _located(tag: str, manifest: str, told: dict[str, Any], report: Report) -> L
         parser=code.get("PARSER", ""),
         projectors={f"sha256:{digest}": path for path, digest in eyes.items()},
     )
-    gguf.facts(model)  # before all of it is read for the digest
+    return model, installed, gguf.facts(model)
+
+
+def _located(tag: str, manifest: str, told: dict[str, Any], report: Report) -> Located:
+    model, installed, _ = seen(tag, manifest, told)  # before all of it is read for the digest
     content, files = read_once([model], report)
     named = re.fullmatch(r"sha256-([0-9a-f]{64})", model.name)
     if named and named[1] != files[model.name]:
