@@ -305,7 +305,7 @@ def test_a_model_store_behind_a_closed_folder_is_said(
             raise PermissionError(13, "Permission denied")
 
         monkeypatch.setattr(Path, "open", closed)
-        with pytest.raises(Missing, match="you may not read them") as caught:
+        with pytest.raises(Missing, match="files may not be read") as caught:
             ollama.stored_blob("tiny:candidate")
     assert "usermod -aG ollama" in caught.value.next_step
 

@@ -61,6 +61,24 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
         click.echo(f"{'would remove' if dry_run else 'removed'} {name}  {size / 1e6:.0f} MB")
     total = sum(size for _, size in removed) / 1e6
     click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(kept)} stages in use")
+    for tag in _bases(dry_run=dry_run):
+        click.echo(f"{'would remove' if dry_run else 'removed'} {tag} from Ollama")
     for path, size in hub.downloads().items():
         what = "an unfinished download" if path.suffix == ".draft" else "a download"
         click.echo(f"kept: {what} of {words(size)}; to give it up:  rm -r {shlex.quote(str(path))}")
+
+
+def _bases(*, dry_run: bool) -> list[str]:
+    """Bases that `ask` registered; removed, where an Ollama answers."""
+    from pipeline.release import base_beside
+    from pipeline.tools import host, server
+    from pipeline.tools.ollama import Ollama
+
+    where = host.address()
+    if not server.answers(where):
+        return []
+    with Ollama(where) as ollama:
+        found = base_beside.registered(ollama)
+        for tag in [] if dry_run else found:
+            ollama.delete(tag)
+    return found

@@ -165,6 +165,7 @@ class Ollama:
         parameters: Mapping[str, Any] | None = None,
         license: str = "",
         projectors: Sequence[str] = (),
+        guess: bool = False,
         renders: Mapping[str, str] | None = None,
         report: Report = lambda progress: None,
     ) -> None:
@@ -173,6 +174,7 @@ class Ollama:
         Args:
             digest: sha256 (hex) of the GGUF.
             projectors: digests (sha256:…) of layers that Ollama has, which see or hear.
+            guess: Ollama may put a template of its own in place of the file's, as for users.
             renders: `template` (in Go's language), `renderer`, `parser`, where it is not the GGUF's
                 own template that is to be served.
 
@@ -191,7 +193,7 @@ class Ollama:
         if "success" not in statuses:
             raise ToolFailed(f"Ollama broke off while registering {name}", RESTART)
         guessed = [status for status in statuses if "autodetected template" in status]
-        if guessed and not renders:
+        if guessed and not renders and not guess:
             self.delete(name)
             raise ProofFailed(
                 f"Ollama would serve {name} with a template of its own: {guessed[0]}",
@@ -252,11 +254,28 @@ class Ollama:
         """
         return self._listen(name, {"model": name, "messages": messages}, patience)
 
-    def run_once(self, name: str, prompt: str, *, patience: int) -> Reply:
-        """The answer as `ollama run NAME "PROMPT"` gets it: another way through the server."""
-        return self._listen(name, {"model": name, "prompt": prompt}, patience)
+    def run_once(
+        self,
+        name: str,
+        prompt: str,
+        *,
+        patience: int,
+        told: Callable[[str], object] = lambda piece: None,
+    ) -> Reply:
+        """The answer as `ollama run NAME "PROMPT"` gets it: another way through the server.
 
-    def _listen(self, name: str, body: Mapping[str, Any], patience: int | None = None) -> Reply:
+        Args:
+            told: called with each piece as it comes.
+        """
+        return self._listen(name, {"model": name, "prompt": prompt}, patience, told)
+
+    def _listen(
+        self,
+        name: str,
+        body: Mapping[str, Any],
+        patience: int | None = None,
+        told: Callable[[str], object] = lambda piece: None,
+    ) -> Reply:
         """One streamed answer, so that a slow one is told from one that hangs."""
         path, pieces = "/api/chat" if "messages" in body else "/api/generate", list[str]()
         thoughts = ""
@@ -273,6 +292,7 @@ class Ollama:
                     row = {**row, **turn, "response": turn.get("content")}
                 thoughts += str(row.get("thinking") or "")
                 pieces.append(needed(row, "response", str, path))
+                told(pieces[-1])
                 if row.get("done") is True:
                     return Reply(
                         text="".join(pieces),
