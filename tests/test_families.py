@@ -10,16 +10,21 @@ import numpy as np
 import pytest
 import toy_base
 from decided import GOLDEN, decided, golden, told
+from families import FAMILIES as TINY
+from families import ROPE, family_directory
 from safetensors.numpy import save_file
 
-from pipeline.bases import checkpoint, families, reference
+from pipeline.bases import architecture, checkpoint, families, reference
 from pipeline.bases.families.family import Family
+from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.reference import resolve
 from pipeline.common.errors import BadInput
 from pipeline.made.stage import Where
 from pipeline.stages import fetch
+from pipeline.stages.fetching import outlines
 from pipeline.stages.settings import Fetch
 from pipeline.tools import outline
+from pipeline.tools.gguf_layout import layout
 
 every = pytest.mark.parametrize("family", families.FAMILIES, ids=lambda f: f.architecture)
 
@@ -90,6 +95,69 @@ def test_its_checkpoint_and_outline_are_those_of_transformers_and_the_converter(
     family: Family, tmp_path: Path
 ) -> None:
     assert told(family, tmp_path / "tiny") == known(family)
+
+
+# What is allowed is carried over; what is not carried over is refused.
+
+SCALED = {"linear": {"rope_type": "linear", "factor": 4.0}, "llama3": ROPE}
+
+
+def scaled(family: Family, kind: str) -> dict[str, Any]:
+    """rope_parameters of a family, with a scaling of positions where it may have one."""
+    table = {**SCALED[kind], "rope_theta": 1e4}
+    plain = {"rope_type": "default", "rope_theta": 1e4}
+    nested = {"full_attention": table, "sliding_attention": plain}
+    return nested if "sliding_attention" in family.attention else table
+
+
+@pytest.mark.smoke
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [(f, kind) for f in families.FAMILIES for kind in f.scalings if kind != "default"],
+    ids=lambda value: getattr(value, "architecture", value),
+)
+def test_a_scaling_that_a_family_may_have_is_in_what_the_converter_writes(
+    family: Family, kind: str, tmp_path: Path
+) -> None:
+    tiny = next(name for name, (model_type, *_) in TINY.items() if model_type == family.model_type)
+    folder, vocab = tmp_path / "tiny", tmp_path / "v.gguf"
+    family_directory(tiny, folder, num_hidden_layers=1, rope_parameters=scaled(family, kind))
+    found = outlines.write_outline(folder, vocab, tmp_path / "o.json", name="tiny")
+    keys = Keys(vocab, layout(vocab)).names()
+    tensors = [tensor.name for tensor in found.tensors]
+    assert "rope.scaling.factor" in keys or "rope_freqs.weight" in tensors
+
+
+@every
+def test_a_scaling_that_the_converter_would_leave_out_is_refused(
+    family: Family, tmp_path: Path
+) -> None:
+    for kind in SCALED.keys() - family.scalings.keys():
+        config = {**known(family)["config"], "rope_parameters": scaled(family, kind)}
+        with pytest.raises(BadInput, match=f"position scaling '{kind}' is not supported"):
+            architecture.check(tmp_path, config)
+
+
+@pytest.mark.parametrize(
+    ("values", "refused"),
+    [
+        ({}, True),  # unsaid: transformers takes 4096, llama.cpp none
+        ({"sliding_window": 4096}, True),
+        ({"sliding_window": None}, False),
+        ({"sliding_window": 32768}, False),
+        ({"max_position_embeddings": 4096}, False),
+    ],
+)
+def test_a_window_that_llama_cpp_does_not_compute_is_refused_if_a_text_can_be_longer(
+    values: dict[str, Any], refused: bool, tmp_path: Path
+) -> None:
+    family = families.of("MistralForCausalLM")
+    config = {**known(family)["config"], "max_position_embeddings": 32768}
+    del config["sliding_window"]
+    found = family.fault({**config, **values})
+    assert bool(found) == refused
+    assert not refused or "4096 tokens" in found
 
 
 # A family is one value and a line in FAMILIES; an origin one value and a line in ORIGINS.

@@ -20,6 +20,9 @@ SCALINGS: Mapping[str, tuple[str, ...]] = {
         "original_max_position_embeddings",
     ),
 }
+WITHOUT_TENSOR: Mapping[str, tuple[str, ...]] = {n: SCALINGS[n] for n in ("default", "linear")}
+"""Those that are keys alone. Llama 3's is a tensor. The converter writes it for Llama and Mistral;
+for Qwen and Gemma it leaves the scaling out and says nothing, for Granite it fails."""
 EXPECTED: Mapping[str, Any] = {
     "hidden_act": "silu",
     "use_sliding_window": False,
@@ -84,9 +87,13 @@ def _none(config: dict[str, Any]) -> str:
     return ""
 
 
-def no_shorter_window(config: dict[str, Any]) -> str:
-    """llama.cpp lets this family attend to the whole text, whatever its config says."""
-    window, context = config.get("sliding_window"), config.get("max_position_embeddings")
+def no_shorter_window(config: dict[str, Any], silent: int | None = None) -> str:
+    """llama.cpp lets this family attend to the whole text, whatever its config says.
+
+    Args:
+        silent: the window that transformers takes where the config has none.
+    """
+    window, context = config.get("sliding_window", silent), config.get("max_position_embeddings")
     if isinstance(window, int) and isinstance(context, int) and window < context:
         return f"it attends to {window} tokens (sliding_window), llama.cpp to all {context}"
     return ""

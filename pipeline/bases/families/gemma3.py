@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.bases.families import gemma
-from pipeline.bases.families.family import Family, Gguf
+from pipeline.bases.families.family import WITHOUT_TENSOR, Family, Gguf
 from pipeline.bases.families.from_keys import short
 from pipeline.bases.gguf_keys import Keys
 from pipeline.tools.gguf_layout import Place
@@ -83,6 +83,7 @@ FAMILY = Family(
     "gemma3_text",
     expected=gemma.WANTED,
     attention=("sliding_attention", "full_attention"),
+    scalings=WITHOUT_TENSOR,
     more_keys=gemma.MORE_KEYS,
     needs=gemma.NEEDS,
     fault=fault,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.bases import known_keys
-from pipeline.bases.families.family import Family, Gguf
+from pipeline.bases.families.family import WITHOUT_TENSOR, Family, Gguf
 from pipeline.bases.families.from_keys import positions, short, sizes
 from pipeline.bases.gguf_keys import Keys
 
@@ -38,6 +38,7 @@ def fault(config: dict[str, Any]) -> str:
 FAMILY = Family(
     "GraniteForCausalLM",
     "granite",
+    scalings=WITHOUT_TENSOR,
     more_keys=dict.fromkeys(MULTIPLIERS, known_keys.real),
     fault=fault,
     gguf=Gguf("granite", config),

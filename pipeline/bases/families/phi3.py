@@ -70,6 +70,7 @@ FAMILY = Family(
     targets=TARGETS,
     shapes=shapes,
     expected={**EXPECTED, "attention_bias": False, "resid_pdrop": 0.0, "embd_pdrop": 0.0},
+    scalings={"default": ()},  # the converter writes no other one for it
     more_keys={
         **dict.fromkeys(("resid_pdrop", "embd_pdrop"), known_keys.real),
         "original_max_position_embeddings": known_keys.number,

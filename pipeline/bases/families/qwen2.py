@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.bases.families.family import Family, Gguf
+from pipeline.bases.families.family import WITHOUT_TENSOR, Family, Gguf
 from pipeline.bases.families.from_keys import own_head, positions, sizes
 from pipeline.bases.gguf_keys import Keys
 
@@ -14,4 +14,4 @@ def config(key: Keys) -> dict[str, Any]:
     return {**sizes(key), **own_head(key), **positions(key), "hidden_act": "silu"}
 
 
-FAMILY = Family("Qwen2ForCausalLM", "qwen2", gguf=Gguf("qwen2", config))
+FAMILY = Family("Qwen2ForCausalLM", "qwen2", scalings=WITHOUT_TENSOR, gguf=Gguf("qwen2", config))

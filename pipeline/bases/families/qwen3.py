@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.bases.families.family import Family, Gguf
+from pipeline.bases.families.family import WITHOUT_TENSOR, Family, Gguf
 from pipeline.bases.families.from_keys import head, positions, sizes
 from pipeline.bases.gguf_keys import Keys
 
@@ -20,4 +20,4 @@ def config(key: Keys) -> dict[str, Any]:
     }
 
 
-FAMILY = Family("Qwen3ForCausalLM", "qwen3", gguf=Gguf("qwen3", config))
+FAMILY = Family("Qwen3ForCausalLM", "qwen3", scalings=WITHOUT_TENSOR, gguf=Gguf("qwen3", config))
