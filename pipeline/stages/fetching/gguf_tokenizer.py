@@ -91,13 +91,11 @@ def _types(keys: Keys, tokens: list[str]) -> list[int]:
 
 
 def _adds_bos(keys: Keys, model: str, pre: str) -> bool:
-    """As llama-vocab.cpp decides where the key is missing."""
+    """As llama-vocab.cpp decides where the key is missing, and for Gemma 4 in any case."""
     asked = _key(keys, "add_bos_token")
-    return (
-        asked
-        if isinstance(asked, bool)
-        else model == "llama" or (model == "gpt2" and SPLITS[pre].bos)
-    )
+    if isinstance(asked, bool) and model != "gemma4":
+        return asked
+    return model != "gpt2" or SPLITS[pre].bos
 
 
 def _prefixed(keys: Keys) -> bool:
