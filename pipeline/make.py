@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Protocol
 
-from pipeline.bases.reference import bring
+from pipeline.bases.reference import bring, resolve
 from pipeline.chain import build, check, check_words, remarks, take_in
 from pipeline.common.progress import Progress
 from pipeline.common.words import duration
@@ -12,8 +14,9 @@ from pipeline.intake.source import Source
 from pipeline.made.artifacts import Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Where
-from pipeline.plan import plan
+from pipeline.plan import Plan, plan
 from pipeline.release import publish
+from pipeline.run import room
 from pipeline.run.child_process import ChildProcess
 from pipeline.run.engine import Engine, Watcher
 from pipeline.run.store import Store
@@ -24,6 +27,8 @@ from pipeline.tools.capable import capable
 from pipeline.tools.device import Device
 from pipeline.tools.host import Address
 from pipeline.tools.ollama import Ollama
+
+LONG = 2 * 3600  # seconds of a run on a CPU, from which on a GPU is named
 
 
 class Shown(Protocol):
@@ -119,11 +124,35 @@ def _look_ahead(
     ahead = plan(asked, source, engine, device.memory)
     if not ahead.seconds:
         return False
+    _check_room(asked, ahead, engine)
     capable(ollama, asked.parameters)
     shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
+    if ahead.seconds > LONG and device.device == "cpu":
+        shown.say("plan", "that is on this CPU; an NVIDIA GPU takes a small part of it")
     if ahead.parts:  # else prepare says it
         shown.say("plan", counted(ahead.parts))
     return True
+
+
+def _check_room(asked: Spec, ahead: Plan, engine: Engine) -> None:
+    """Refuse what would fill a disk after hours.
+
+    Raises:
+        BadInput: how much is needed, where, and how much is free.
+    """
+    base = resolve(asked.base, asked.beside)
+    runs = {step.stage for step in ahead.steps if step.state == "runs"}
+    models = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama/models")
+    room.check(
+        room.needed(
+            base.parameters,
+            str(ahead.settings["pack"]["quantization"]).split(","),
+            fetches="fetch" in runs,
+            packs="pack" in runs,
+            store=engine.store.home,
+            models=base.path.parent.parent if base.installed else models,
+        )
+    )
 
 
 def _release(

@@ -38,7 +38,9 @@ TINY = ("--set", "tune.epochs=12", "--set", "tune.learning_rate=0.02", "--set", 
 def program() -> str:
     """Changes with every line that could change what is made."""
     digest = hashlib.sha256()
-    for path in sorted([*(PROJECT / "pipeline").rglob("*.py"), PROJECT / "tests/real_bases.py"]):
+    rooms = [PROJECT / "pipeline" / room for room in ("bases", "stages", "tools")]
+    files = [file for room in rooms for file in room.rglob("*") if file.suffix in (".py", ".jinja")]
+    for path in sorted([*files, PROJECT / "tests/real_bases.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 
