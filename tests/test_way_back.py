@@ -222,6 +222,22 @@ def test_fewer_tokens_than_rows_are_refused(tmp_path):
         text_part(layout(tmp_path / "a.gguf"), LLAMA)
 
 
+def test_a_llama_3_of_2024_is_split_and_ended_as_ollama_does():
+    from pipeline.bases.families import llama
+    from pipeline.tools.gguf_values import text, texts, uint32
+
+    tokens = [*(f"t{i}" for i in range(128009)), "<|eot_id|>"]
+    old = {"tokenizer.ggml.tokens": texts(tokens), llama.EOS: uint32(128001)}
+    mended = llama.normal(old, {})
+    assert decoded(mended[llama.PRE]) == "llama-bpe"
+    assert decoded(mended[llama.EOS]) == decoded(mended[llama.EOT]) == 128009
+    new = {**old, llama.PRE: text("llama-bpe"), llama.EOS: uint32(128009)}
+    assert llama.normal(new, {}) == new
+    assert llama.normal({**new, "tokenizer.ggml.tokens": texts(["a"])}, {})[llama.PRE]
+    other = {"tokenizer.ggml.tokens": texts(["a"]), llama.EOS: uint32(2)}
+    assert llama.normal(other, {}) == other
+
+
 # values
 
 
