@@ -140,8 +140,8 @@ def gguf_base(name: str, folder: Path, **other: Any) -> Path:
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.05).add_(1.0 if parameter.dim() == 1 else 0.0)
+        for key, parameter in model.named_parameters():
+            parameter.normal_(std=0.05).add_(1.0 if "norm" in key else 0.0)
     made = folder / f"{name}-directory"
     model.save_pretrained(made)
     (made / "tokenizer.json").write_text('{"model": {"vocab": {}}, "added_tokens": []}')
