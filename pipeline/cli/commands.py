@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.cli import asking, basing, keeping, listing, versions
+from pipeline.cli import asking, basing, doctoring, keeping, listing, versions
 from pipeline.cli.again import offered
 from pipeline.cli.options import json_or_text, wanted
 from pipeline.cli.outer import Door
@@ -185,6 +185,7 @@ def init(name: str, base: str | None, modelfiles: Path) -> None:
 for command in (
     basing.bases,
     asking.ask,
+    doctoring.doctor,
     listing.list_,
     versions.rollback,
     versions.verify,

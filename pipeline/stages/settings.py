@@ -119,7 +119,7 @@ def settings(
             load=_load(tune.load, reference.parameters, gpu_bytes),
             seed=tune.seed,
         ),
-        pack=Pack(quantization=_quantization(spec.pack.quantization, reference)),
+        pack=Pack(quantization=quantization(spec.pack.quantization, reference)),
     )
 
 
@@ -177,8 +177,10 @@ def _load(
     return "4-bit"
 
 
-def _quantization(wanted: str, base: Reference) -> str:
-    """Small models are hurt visibly by 4 bits: Q8_0 below a billion parameters.
+def quantization(wanted: str, base: Reference) -> str:
+    """The types that are packed, with commas.
+
+    Small models are hurt visibly by 4 bits: Q8_0 below a billion parameters.
 
     Of a quantized base only the matrices that training touched are stored anew, and on a finer grid
     than they came on, or the change would round away (DECISIONS.md, "a quantized base").
