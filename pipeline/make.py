@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Protocol
 
 from pipeline.bases.reference import bring, resolve
 from pipeline.chain import build, check, check_words, remarks, take_in
+from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
 from pipeline.common.words import duration
 from pipeline.intake.source import Source
@@ -17,6 +16,8 @@ from pipeline.made.stage import Where
 from pipeline.plan import Plan, plan
 from pipeline.release import publish
 from pipeline.run import room
+from pipeline.run.checks import serving
+from pipeline.run.checks.base import tuning
 from pipeline.run.child_process import ChildProcess
 from pipeline.run.engine import Engine, Watcher
 from pipeline.run.store import Store
@@ -124,7 +125,7 @@ def _look_ahead(
     ahead = plan(asked, source, engine, device.memory)
     if not ahead.seconds:
         return False
-    _check_room(asked, ahead, engine)
+    _check_room(asked, ahead, engine, device, ollama)
     capable(ollama, asked.parameters)
     shown.say("plan", f"about {duration(ahead.seconds)}, then the release")
     if ahead.seconds > LONG and device.device == "cpu":
@@ -134,15 +135,15 @@ def _look_ahead(
     return True
 
 
-def _check_room(asked: Spec, ahead: Plan, engine: Engine) -> None:
-    """Refuse what would fill a disk after hours.
+def _check_room(asked: Spec, ahead: Plan, engine: Engine, device: Device, ollama: Ollama) -> None:
+    """Refuse what would fill a disk or the memory after hours.
 
     Raises:
         BadInput: how much is needed, where, and how much is free.
     """
     base = resolve(asked.base, asked.beside)
     runs = {step.stage for step in ahead.steps if step.state == "runs"}
-    models = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama/models")
+    models, copies = serving.keeps(ollama)
     room.check(
         room.needed(
             base.parameters,
@@ -150,9 +151,13 @@ def _check_room(asked: Spec, ahead: Plan, engine: Engine) -> None:
             fetches="fetch" in runs,
             packs="pack" in runs,
             store=engine.store.home,
-            models=base.path.parent.parent if base.installed else models,
+            models=models,
+            copies=copies,
         )
     )
+    memory = tuning(base.parameters, device.memory)
+    if "tune" in runs and memory.verdict == "fail":
+        raise BadInput(memory.found, memory.mend)
 
 
 def _release(

@@ -10,15 +10,21 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from engines import InProcess
 from test_origins import write_gguf
 
+from pipeline import make as making
 from pipeline.cli.commands import main
+from pipeline.common.errors import BadInput
 from pipeline.common.values import digest_of_file
+from pipeline.plan import Plan, Step
 from pipeline.run import room
 from pipeline.run.checks import base as bases
 from pipeline.run.checks import machine, serving
+from pipeline.run.store import Store
 from pipeline.spec import spec
 from pipeline.tools import smallest
+from pipeline.tools.device import Device
 from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.ollama import Ollama
 
@@ -183,16 +189,15 @@ def test_a_store_that_is_a_file_fails_and_one_that_others_read_is_told(tmp_path:
 def test_weights_beyond_the_memory_fail_and_little_free_memory_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bases.device, "choose", lambda wanted: bases.device.Device("cpu", None))
     monkeypatch.setattr(bases, "total_memory", lambda: 16_000_000_000)
     monkeypatch.setattr(bases, "available", lambda: 8_000_000_000)
-    assert bases.tuning(1_000_000_000).verdict == "ok"
-    line = bases.tuning(3_000_000_000)
+    assert bases.tuning(1_000_000_000, None).verdict == "ok"
+    line = bases.tuning(3_000_000_000, None)
     assert (line.verdict, line.found) == (
         "warn",
         "about 9.0 GB to tune in 16 bit, 8.0 GB free",
     )
-    assert bases.tuning(9_000_000_000).verdict == "fail"
+    assert bases.tuning(9_000_000_000, None).verdict == "fail"
 
 
 def test_a_disk_without_room_fails_with_both_figures(
@@ -220,3 +225,51 @@ def test_the_second_copy_of_an_older_ollama_is_counted(
         1,
         1,
     )
+
+
+def look(here: FakeOllama, ollama: Ollama, folder: Path, base: str = "small") -> None:
+    """What `make` asks before it begins, with everything still to be made."""
+    asked = spec.read("x", Path("modelfiles"), base=base)
+    steps = [
+        Step(stage=name, state="runs", why="", seconds=9.0) for name in ("fetch", "tune", "pack")
+    ]
+    settings = {"pack": {"quantization": "F16"}}
+    ahead = Plan(name="x", base=base, settings=settings, steps=steps, seconds=27.0, notes=[])
+    engine = InProcess(Store(folder))
+    making._check_room(asked, ahead, engine, Device("cpu", None), ollama)
+
+
+def test_make_counts_the_copies_of_an_older_ollama_before_it_begins(
+    here: FakeOllama, ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = bases.resolve("small", tmp_path).parameters
+    free = int(weights * 7)  # fetch 2, pack 2, registered 2: a second copy is too much
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda path: Usage(free, 0, free))
+    look(here, ollama, tmp_path / "store")
+    here.version = "0.33.0"
+    with pytest.raises(BadInput, match="are free"):
+        look(here, ollama, tmp_path / "store")
+
+
+def test_make_refuses_weights_beyond_the_memory_before_it_begins(
+    here: FakeOllama, ollama: Ollama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bases, "total_memory", lambda: 1000)
+    with pytest.raises(
+        BadInput, match=r"the weights alone take .* this machine has 1 kB"
+    ) as caught:
+        look(here, ollama, tmp_path / "store")
+    assert "specialist bases" in caught.value.next_step
+
+
+def test_init_proposes_the_best_base_of_a_running_ollama_and_never_fails_without(
+    here: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = CliRunner().invoke(main, ["init", "one"]).output.splitlines()
+    assert said[-1].endswith("specialist make one --data FILE.jsonl --base small:latest")
+    assert "--base" not in CliRunner().invoke(main, ["init", "two", "--base", "small"]).output
+    for number, host in enumerate(("127.0.0.1:1", "192.0.2.1:11434")):
+        monkeypatch.setenv("OLLAMA_HOST", host)
+        done = CliRunner().invoke(main, ["init", f"none-{number}"])
+        assert done.exit_code == 0
+        assert done.output.splitlines()[-1].startswith("next:")

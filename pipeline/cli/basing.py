@@ -42,6 +42,25 @@ def bases(as_json: bool) -> None:
     click.echo(told(found, chosen))
 
 
+def proposed() -> str:
+    """The model of a running Ollama that fits this machine best; '' where none does or answers."""
+    from pipeline.bases import survey
+    from pipeline.common.errors import PipelineError
+    from pipeline.tools import device, host, server
+    from pipeline.tools.ollama import Ollama
+
+    try:
+        where = host.address()
+        if not server.answers(where, timeout=1.0):
+            return ""
+        with Ollama(where) as ollama:
+            found = survey.survey(ollama, made_here())
+        chosen = survey.best(found, device.choose("auto").memory)
+    except (PipelineError, OSError):  # it is only a proposal
+        return ""
+    return chosen.tag if chosen else ""
+
+
 def made_here() -> Callable[[str], bool]:
     """Tells a tag that is a specialist's."""
     from pipeline.common.names import full, same, version_in

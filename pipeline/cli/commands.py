@@ -180,6 +180,9 @@ def init(name: str, base: str | None, modelfiles: Path) -> None:
             beside.write_text(text, encoding="utf-8")
         click.echo(f"wrote {path}")
     click.echo(f"next:  specialist make {name} --data FILE.jsonl")
+    if base is None and (tag := basing.proposed()):
+        line = f"specialist make {name} --data FILE.jsonl --base {tag}"
+        click.echo(f"or with the best of your Ollama for this machine:  {line}")
 
 
 for command in (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +35,7 @@ def checks(spec: Spec, report: Report = lambda progress: None) -> Iterator[Findi
     facts = f"{base.parameters / 1e9:.1f} B, {base.weights or '16 bit'}"
     yield ok("base", f"{spec.base}: {base.architecture}, {facts}")
     yield tried("renderer", lambda: renderer(spec, base))
-    needs = tried("memory", lambda: tuning(base.parameters))
-    yield needs
+    yield tried("memory", lambda: tuning(base.parameters, device.choose("auto").memory))
     yield tried("family", lambda: family(base))
     yield tried("disk", lambda: disk(spec, base, places.home()))
 
@@ -57,9 +55,12 @@ def renderer(spec: Spec, base: Reference) -> Finding:
     return fail("renderer", "the base brings no chat template", "--template plain (or chatml, …)")
 
 
-def tuning(parameters: int) -> Finding:
-    """Memory to train, against what there is; merging holds a module at a time and takes less."""
-    card = device.choose("auto").memory
+def tuning(parameters: int, card: int | None) -> Finding:
+    """Memory to train, against what there is; merging holds a module at a time and takes less.
+
+    Args:
+        card: bytes of the GPU's memory, None on the CPU.
+    """
     wanted = memory(parameters, FOUR_BIT if card else 2.0)
     free, where = (card, "on the GPU") if card else (available(), "free")
     told = f"about {size(wanted)} to tune in {'4 bit' if card else '16 bit'}, {size(free)} {where}"
@@ -112,11 +113,10 @@ def _untried(architecture: str) -> Finding:
 def disk(spec: Spec, base: Reference, store: Path) -> Finding:
     """Room for all stages and the release, as if nothing were made yet."""
     where = serving.running()
-    models, copies = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama/models"), 1
+    models, copies = serving.folder(), 1
     if where:
         with Ollama(where) as ollama:
-            models = serving.models(ollama) or models
-            copies = serving.copies(ollama.version())
+            models, copies = serving.keeps(ollama)
     types = quantization(spec.pack.quantization, base).split(",")
     wanted = room.needed(
         base.parameters, types, fetches=True, packs=True, store=store, models=models, copies=copies

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -76,6 +77,16 @@ def version(text: str) -> tuple[int, ...]:
 def copies(text: str) -> int:
     """How often an Ollama of this version holds a GGUF that is uploaded to it."""
     return 2 if version(text) < ANEW else 1
+
+
+def keeps(ollama: Ollama) -> tuple[Path, int]:
+    """Its folder of models, and how often it holds a GGUF that is uploaded to it."""
+    return models(ollama) or folder(), copies(ollama.version())
+
+
+def folder() -> Path:
+    """Where an Ollama of this user keeps its models, if nothing else is known."""
+    return Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama/models")
 
 
 def models(ollama: Ollama) -> Path | None:
