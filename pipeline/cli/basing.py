@@ -62,14 +62,16 @@ def proposed() -> str:
 
 
 def made_here() -> Callable[[str], bool]:
-    """Tells a tag that is a specialist's."""
+    """Tells a tag that is a specialist's, or was registered to be asked beside one."""
     from pipeline.common.names import full, same, version_in
-    from pipeline.release import history
+    from pipeline.release import base_beside, history
 
     known, _ = history.histories()
     names = [one.name for one in known]
 
     def is_ours(tag: str) -> bool:
+        if tag.startswith(base_beside.NAMESPACE):
+            return True
         return any(same(tag, full(name)) or version_in(tag, name) for name in names)
 
     return is_ours
