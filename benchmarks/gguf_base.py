@@ -108,9 +108,9 @@ def generate(shape: str, kind: str, folder: Path) -> None:
 
     from pipeline.common import places
     from pipeline.tools import ggml
-    from pipeline.tools.gguf_header import Entry, header, padding, uint32
+    from pipeline.tools.gguf_header import Entry, header, padding
     from pipeline.tools.gguf_layout import layout
-    from pipeline.tools.gguf_values import float32, text
+    from pipeline.tools.gguf_values import float32, text, uint32
 
     width, inner, layers, heads, key_heads = SHAPES[shape]
     head = width // heads

@@ -7,6 +7,8 @@ from functools import lru_cache
 from textwrap import shorten
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from pipeline.bases import remarks as bases
 from pipeline.bases.chat_template import render, trained_messages
 from pipeline.bases.reference import Reference, Report, original, resolve
@@ -27,7 +29,6 @@ from pipeline.stages.fetching import served_base
 from pipeline.stages.settings import Intake, settings
 
 LEAST_ANSWER = 512  # tokens that any answer may have
-_COMPARED: set[tuple[str, str, str]] = set()
 LONG = 8  # times the longest trained answer is no answer any more
 
 
@@ -74,7 +75,7 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=rows)
     engine.check(lambda: check_parameters(spec, rows, base, data))
     if not chosen.fetch.template and served_base.renders(reference):
-        engine.check(lambda: check_rendered(reference, base, data, chosen.prepare.system))
+        engine.check(lambda: check_rendered(engine, reference, base, data, chosen.prepare.system))
     adapter = engine.do(tune.STAGE, chosen.tune, base=base, data=data)
     packed = engine.do(
         pack.STAGE,
@@ -121,16 +122,29 @@ def served_parameters(spec: Spec, rows: Conversations, base: Base, data: Dataset
     return {"num_predict": most, **spec.parameters, "num_ctx": context}
 
 
-def check_rendered(reference: Reference, base: Base, data: Dataset, system: str) -> None:
+class Compared(BaseModel):
+    """Prompts that were compared with those of the base's server: digests of what they follow."""
+
+    model_config = ConfigDict(frozen=True)
+    base: str
+    data: str
+    system: str
+
+
+def check_rendered(
+    engine: Engine, reference: Reference, base: Base, data: Dataset, system: str
+) -> None:
     """Refuse, before anything is trained, a row that the base's server renders otherwise.
+
+    Rows that were compared before are not again: a run in which all is made asks nothing.
 
     Raises:
         BadInput: the first difference.
     """
-    asked = (base.digest, data.digest, system)
-    if asked not in _COMPARED:  # the plan has asked already
+    asked = Compared(base=base.digest, data=data.digest, system=system)
+    if not engine.store.noted(asked):
         served_base.check_rendered(reference, base, data, system)
-        _COMPARED.add(asked)
+        engine.store.note(asked)
 
 
 def check_parameters(spec: Spec, rows: Conversations, base: Base, data: Dataset) -> None:

@@ -271,7 +271,7 @@ def test_what_each_text_is_compared_on_does_not_depend_on_the_others(tiny_base, 
 
     from pipeline.stages.packing.brought import brought, waiting
     from pipeline.stages.packing.comparison import _logits
-    from pipeline.stages.packing.hollow import empty
+    from pipeline.stages.packing.empty import empty
 
     texts = [sequence([1, 40, 41], [50, 5]), sequence([1, 40, 42, 43], [51, 5])]
     joined = Tree()

@@ -24,8 +24,9 @@ from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.foreign import read_object
 from pipeline.made.stage import Where
 from pipeline.stages.fetching import from_huggingface
-from pipeline.tools.gguf_header import Entry, header, uint32
+from pipeline.tools.gguf_header import Entry, header
 from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_values import uint32
 
 NASTY = [
     0, 1, -1, 2, 3, 31, 33, 1 << 16, (1 << 31) - 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 62,

@@ -21,8 +21,8 @@ from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.foreign import LONGEST, shown
 from pipeline.made.stage import Where
 from pipeline.stages.fetching import from_huggingface
-from pipeline.tools.gguf_header import uint32
 from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_values import uint32
 
 DEEP = "[" * 200_000
 F32 = {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}

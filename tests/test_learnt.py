@@ -20,6 +20,7 @@ from pipeline.intake.source import locate
 from pipeline.made.artifacts import Base, Dataset, Specialist
 from pipeline.release.publish import release
 from pipeline.run.engine import Engine
+from pipeline.run.store import Store
 from pipeline.spec import spec
 from pipeline.stages import fetch
 from pipeline.stages.fetching import served_base
@@ -284,6 +285,7 @@ class Ready(Engine):
 
     def __init__(self, made: Specialist) -> None:
         self.made, self.order, self.touched = made, list[str](), list[str]()
+        self.store = Store()
 
     def do(self, stage: Any, settings: Any, **inputs: Any) -> Any:
         self.order.append(stage.name)
@@ -316,3 +318,6 @@ def test_the_rows_are_compared_between_prepare_and_tune_and_once(
     chain.build(wish, source, engine)
     stages = ["intake", "fetch", "prepare", "tune", "pack"]
     assert engine.order == [*stages, *stages[:3], "compare", *stages[3:], *stages]
+    engine = Ready(made)  # as the next run has it
+    chain.build(wish, source, engine)
+    assert engine.order == stages

@@ -19,6 +19,7 @@ from pipeline.tools import blob, gguf_types, server
 from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.gguf_layout import layouts
 from pipeline.tools.gguf_parts import parts
+from pipeline.tools.host import Address
 
 TENSORS = {
     "token_embd.weight": np.ones((4, 32), np.float32),
@@ -353,6 +354,22 @@ def test_a_name_that_ollama_lacks_offers_the_pull_and_what_is_near(
     assert caught.value.next_step == "Get it first: ollama pull llama3.2:1b"
     with pytest.raises(BadInput, match="no name that Ollama could have"):
         resolve("what a base!", Path("/"))
+
+
+def test_an_ollama_that_had_to_be_started_is_told(
+    fake: FakeOllama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ensure(say: Callable[[str], object]) -> Address:
+        say("Ollama started at …")
+        return fake.address
+
+    monkeypatch.setattr(server, "ensure", ensure)
+    told: list[str] = []
+    for answers in ("", "0.34.4"):  # only where none answered before
+        monkeypatch.setattr(server, "answers", lambda where, found=answers: found)
+        with pytest.raises(BadInput, match="no model of this name"):
+            resolve("nobody", Path("/"), lambda progress: told.append(progress.note))
+    assert told == ["Ollama started at …"]
 
 
 # what is said of it

@@ -23,8 +23,9 @@ from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.target import in_order, merge_dtype, target
 from pipeline.stages.packing.weights import opened
 from pipeline.tools import llamacpp, outline
-from pipeline.tools.gguf_header import Entry, header, uint32
+from pipeline.tools.gguf_header import Entry, header
 from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_values import uint32
 from pipeline.tools.outline import Outline, Tensor
 
 Q = "model.layers.0.self_attn.q_proj"

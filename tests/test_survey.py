@@ -102,4 +102,17 @@ def test_the_base_of_a_record_that_does_not_tell_it_is_not_guessed(ollama: Ollam
 
     version = Version(version=1, name="x", manifest="m", ollama="u")
     with pytest.raises(BadInput, match="does not tell its base"):
-        base_beside.base_of(version, ollama, Path("/"))
+        base_beside.base_of(version, ollama, [Path("/")])
+
+
+def test_a_base_that_was_named_from_the_working_directory_is_found(tmp_path: Path) -> None:
+    """`make --base ./x.gguf` starts there, FROM in a Modelfile at the Modelfile."""
+    from pipeline.bases.reference import resolve
+    from pipeline.release.version import Version
+
+    write_gguf(tmp_path / "x.gguf")
+    digest = resolve("./x.gguf", tmp_path).digest
+    facts = {"version": 1, "name": "n", "manifest": "m", "ollama": "u", "origin": "./x.gguf"}
+    version = Version(**facts, origin_digest=digest)
+    found = base_beside._found(version, [tmp_path / "modelfiles", tmp_path])
+    assert found.path == tmp_path / "x.gguf"

@@ -14,7 +14,6 @@ from pipeline.common.digests import file_digest, kept
 from pipeline.common.values import digest_of
 from pipeline.tools.gguf_layout import Layout, Place, layouts
 
-TEMPLATE = "tokenizer.chat_template"
 _CHUNK = 1 << 24  # bytes read at once
 _DECIDES = "general.architecture"
 _SAYS_NOTHING = ("general.", "split.")

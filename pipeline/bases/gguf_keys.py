@@ -15,6 +15,7 @@ from pipeline.common.errors import BadInput
 from pipeline.tools.gguf_layout import Layout
 from pipeline.tools.gguf_values import decoded
 
+TEMPLATE = "tokenizer.chat_template"
 _NEEDED = object()
 
 

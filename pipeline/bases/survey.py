@@ -14,6 +14,7 @@ from pipeline.tools.ollama import Ollama
 ROWS, ROW, EPOCHS = 200, 150, 2  # rows, tokens of each, passes: what a time is estimated for
 OWN = 3_000_000_000  # bytes beside the weights: torch, activations, logits, the adapter (measured)
 RATE = 30e9  # weights times tokens a second and core: 465 tokens/s of 135 million on two (README)
+FOUR_BIT = 0.6  # bytes a weight in 4 bit, its scales with it
 SHARE = 0.8  # of the memory: the rest is the system's
 LONGEST = 8 * 3600  # seconds: what takes longer is not proposed
 
@@ -34,7 +35,7 @@ class Candidate(BaseModel):
     memory: int = 0
     """Bytes to tune it in 16 bit: two a weight, and what training takes beside them."""
     memory_4bit: int = 0
-    """The same in 4 bit, on a GPU: half a byte a weight and its scales."""
+    """The same in 4 bit, on a GPU: `FOUR_BIT` bytes a weight."""
     seconds: float = 0.0
     """Of training on 200 rows on this CPU, an estimate."""
     why_not: str = ""
@@ -68,7 +69,7 @@ def _candidate(
         weights=facts.weights,
         thinks=facts.can_think,
         memory=memory(facts.parameters),
-        memory_4bit=memory(facts.parameters, 0.6),
+        memory_4bit=memory(facts.parameters, FOUR_BIT),
         seconds=seconds(facts.parameters),
     )
 

@@ -42,7 +42,7 @@ def ask(name: str, question: str, modelfiles: Path) -> None:
     version = history.known(name).current
     with Ollama(server.ensure(lambda line: click.echo(line, err=True))) as ollama:
         try:
-            base = base_beside.base_of(version, ollama, modelfiles)
+            base = base_beside.base_of(version, ollama, [modelfiles, Path.cwd()])
         except PipelineError as error:
             click.echo(f"the base is not asked: {error.what}", err=True)
         else:

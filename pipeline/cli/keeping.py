@@ -71,11 +71,10 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
 def _bases(*, dry_run: bool) -> list[str]:
     """Bases that `ask` registered; removed, where an Ollama answers."""
     from pipeline.release import base_beside
-    from pipeline.tools import host, server
+    from pipeline.run.checks import serving
     from pipeline.tools.ollama import Ollama
 
-    where = host.address()
-    if not server.answers(where):
+    if (where := serving.running()) is None:
         return []
     with Ollama(where) as ollama:
         found = base_beside.registered(ollama)

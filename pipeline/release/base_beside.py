@@ -5,12 +5,12 @@ What is registered lies under `specialist-base/` in Ollama, and `gc` removes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipeline.bases.reference import resolve
+from pipeline.bases.reference import Reference, resolve
 from pipeline.common.digests import file_digest
-from pipeline.common.errors import BadInput
+from pipeline.common.errors import BadInput, PipelineError
 from pipeline.common.progress import Progress
 from pipeline.release.version import Version
 from pipeline.tools.ollama import Ollama
@@ -21,25 +21,21 @@ NAMESPACE = "specialist-base/"
 def base_of(
     version: Version,
     ollama: Ollama,
-    beside: Path,
+    folders: Sequence[Path],
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> str:
     """The name in Ollama under which the base of a version answers.
 
     Args:
-        beside: the folder that a relative FROM starts from.
+        folders: that a relative FROM may start from: the Modelfile's, and for --base the working
+            directory.
 
     Raises:
         BadInput: it is not known, has gone, or is no GGUF that Ollama could serve.
     """
     if not version.origin:
         raise BadInput(f"the record of {version.tag} does not tell its base", "Make it again.")
-    found = resolve(version.origin, beside)
-    if found.digest != version.origin_digest:
-        raise BadInput(
-            f"{version.origin} is another model now than {version.tag} was made from",
-            "Make the specialist again, or ask it alone: ollama run",
-        )
+    found = _found(version, folders)
     if found.installed:
         return found.installed.tag
     if found.format != "gguf" or len(found.files) > 1:
@@ -53,6 +49,26 @@ def base_of(
         ollama.upload(found.path, digest, report)
         ollama.create(name, digest, guess=True)
     return name
+
+
+def _found(version: Version, folders: Sequence[Path]) -> Reference:
+    """The base as it was, in the first folder that has it."""
+    faults: list[PipelineError] = []
+    for folder in folders:
+        try:
+            found = resolve(version.origin, folder)
+        except PipelineError as error:
+            faults.append(error)
+            continue
+        if found.digest == version.origin_digest:
+            return found
+        faults.append(
+            BadInput(
+                f"{version.origin} is another model now than {version.tag} was made from",
+                "Make the specialist again, or ask it alone: ollama run",
+            )
+        )
+    raise faults[0]
 
 
 def registered(ollama: Ollama) -> list[str]:

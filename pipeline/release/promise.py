@@ -21,6 +21,7 @@ from pipeline.common.progress import Progress
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
 from pipeline.stages.packing import tree
+from pipeline.stages.packing.losses import surprisal
 from pipeline.stages.packing.tree import UNTRAINED
 from pipeline.tools.llamacpp import Model
 
@@ -142,14 +143,6 @@ def _answer_ids(model: Model, text: str) -> list[int]:
     if both[: len(lead)] == lead:
         return both[len(lead) :]
     return model.tokenize(text, special=False)  # the line break has grown together with it
-
-
-def surprisal(row: NDArray[np.float64], token: int) -> float:
-    """-log of the softmax at a token, in nats; `row` holds the logits of the vocabulary."""
-    import numpy as np
-
-    top = row.max()
-    return float(top + np.log(np.exp(row - top).sum()) - row[token])
 
 
 def penalised(

@@ -81,14 +81,17 @@ class Store:
 
     def note(self, value: BaseModel) -> str:
         """Keep where an input of the user's lies; the name by which a job calls it."""
-        found = Found(value=value.model_dump(mode="json"))
-        name = f"{type(value).__name__.lower()}-{digest_of(found.value)[:16]}"
+        found, name = Found(value=value.model_dump(mode="json")), _noted(value)
         if self._lease:
             self._lease.add(name)
         file = private.folder(self.home / "found") / f"{name}.json"
         if not file.exists():
             write_json(file, found.model_dump(mode="json"))
         return name
+
+    def noted(self, value: BaseModel) -> bool:
+        """True if `note` was called with this value, and nothing has removed it since."""
+        return (self.home / "found" / f"{_noted(value)}.json").exists()
 
     def input(self, kind: type[V], name: str) -> V:
         """What a job calls by a name: a finished directory's artifact, or what was noted.
@@ -167,6 +170,11 @@ class Store:
                 if not dry_run and file.stem not in keep:
                     file.unlink()
         return removed
+
+
+def _noted(value: BaseModel) -> str:
+    """The name of a value's file."""
+    return f"{type(value).__name__.lower()}-{digest_of(value.model_dump(mode='json'))[:16]}"
 
 
 def _size(folder: Path) -> int:

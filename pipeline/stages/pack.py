@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from pipeline.bases.gguf_keys import TEMPLATE
 from pipeline.bases.reference import Original
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.progress import Progress
@@ -22,7 +23,7 @@ from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.packing import arithmetic, comparison, kernels, long_road, losses, stream, tree
 from pipeline.stages.packing.adapter import opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.over_gguf import TEMPLATE, OverGguf, over_gguf
+from pipeline.stages.packing.over_gguf import OverGguf, over_gguf
 from pipeline.stages.packing.target import Target, in_order, merge_dtype, target
 from pipeline.stages.packing.text_file import opened_by_llama, text_file
 from pipeline.stages.packing.weights import Weights, opened

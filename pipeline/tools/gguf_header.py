@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 ALIGNMENT = 32  # of llama.cpp's quantizer and converter: what follows a tensor is padded to it
-_UINT32 = 4  # the number of that type of value
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,6 @@ class Entry:
 def padding(size: int) -> int:
     """Bytes that follow so many bytes."""
     return -size % ALIGNMENT
-
-
-def uint32(value: int) -> bytes:
-    """A key's value as GGUF writes it: type, then value."""
-    return struct.pack("<II", _UINT32, value)
 
 
 def header(keys: Mapping[str, bytes], entries: Sequence[Entry]) -> bytes:

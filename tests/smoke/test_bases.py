@@ -23,7 +23,7 @@ from real_ollama import environment, serving
 
 from pipeline.common import places
 from pipeline.common.values import Conversation
-from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_layout import Layout, layout
 from pipeline.tools.host import Address
 from pipeline.tools.ollama import Ollama
 
@@ -103,12 +103,8 @@ def make(name: str, base: Path | str, address: Address, store: Path, *more: str)
     return done.stdout
 
 
-def untouched(before: object, after: object) -> None:
+def untouched(before: Layout, after: Layout) -> None:
     """Every tensor that training did not touch has its bytes, every key that is not ours too."""
-    from pipeline.tools.gguf_layout import Layout
-
-    assert isinstance(before, Layout)
-    assert isinstance(after, Layout)
     assert before.tensors.keys() == after.tensors.keys()
     same = [
         name

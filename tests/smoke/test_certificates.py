@@ -22,7 +22,7 @@ from pipeline.bases.gguf_keys import Keys
 from pipeline.bases.text_part import TextPart, text_part
 from pipeline.common.errors import PipelineError
 from pipeline.common.values import read_json, write_json
-from pipeline.stages.fetching import agree, from_gguf, gguf_tokenizer, skeleton
+from pipeline.stages.fetching import agree, from_gguf, gguf_tokenizer, hollow
 from pipeline.tools import converter, outline
 from pipeline.tools.gguf_layout import layout
 
@@ -87,7 +87,7 @@ class Base:
         """A directory of another config, without weights."""
         shutil.copytree(self.folder, to / "plain")
         write_json(to / "plain/config.json", config)
-        skeleton.write(to / "plain", to / "hollow")
+        hollow.write(to / "plain", to / "hollow")
         return to
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from pipeline.bases import families
-from pipeline.bases.gguf_keys import Keys
+from pipeline.bases.gguf_keys import TEMPLATE, Keys
 from pipeline.bases.located import Facts
 from pipeline.bases.own_template import SWITCH
 from pipeline.bases.text_part import CARRIED
@@ -67,8 +67,8 @@ def facts(path: Path) -> Facts:
         architecture=family.architecture,
         parameters=sum(math.prod(tensor.shape) for tensor in tensors.values()),
         context=context,
-        can_think=SWITCH.encode() in found.keys.get("tokenizer.chat_template", b""),
-        own_template="tokenizer.chat_template" in found.keys,
+        can_think=SWITCH.encode() in found.keys.get(TEMPLATE, b""),
+        own_template=TEMPLATE in found.keys,
         weights=_most(found),
     )
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.bases.formats import gguf
-from pipeline.bases.gguf_identity import TEMPLATE, digests_of, with_more
-from pipeline.bases.gguf_keys import Keys
+from pipeline.bases.gguf_identity import digests_of, with_more
+from pipeline.bases.gguf_keys import TEMPLATE, Keys
 from pipeline.bases.located import FORMS, Facts, Installed, Located, Origin, Report
 from pipeline.bases.origins.gguf_file import read_once
 from pipeline.bases.origins.shown_modelfile import code as code_of
@@ -18,9 +18,11 @@ from pipeline.bases.origins.shown_modelfile import files as files_of
 from pipeline.common.errors import BadInput
 from pipeline.common.foreign import shown
 from pipeline.common.names import same
+from pipeline.common.progress import Progress
 from pipeline.tools import server
 from pipeline.tools.blob import readable
 from pipeline.tools.gguf_layout import Layout, layout
+from pipeline.tools.host import Address, address
 from pipeline.tools.ollama import Ollama
 from pipeline.tools.wire import needed
 
@@ -36,7 +38,7 @@ def locate(text: str, beside: Path, report: Report) -> Located:
     """
     if not _NAME.fullmatch(text):
         raise BadInput(f"FROM {shown(text)}: no path, and no name that Ollama could have", FORMS)
-    where = server.ensure(lambda line: None)
+    where = _server(report)
     with Ollama(where) as ollama:
         tags = ollama.tags()
         tag = next((known for known in tags if same(known, text)), None)
@@ -47,6 +49,13 @@ def locate(text: str, beside: Path, report: Report) -> Located:
     assert found.installed
     installed = found.installed.model_copy(update={"server": where.netloc})
     return found.model_copy(update={"installed": installed})
+
+
+def _server(report: Report) -> Address:
+    """The Ollama that answers; one that has to be started is told."""
+    if server.answers(address()):
+        return server.ensure(lambda line: None)
+    return server.ensure(lambda line: report(Progress(1, 1, line)))
 
 
 def _unknown(text: str, tags: list[str]) -> BadInput:

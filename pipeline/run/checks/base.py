@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.bases import families
 from pipeline.bases.located import Report
 from pipeline.bases.reference import Reference, resolve
-from pipeline.bases.survey import memory, total_memory
+from pipeline.bases.survey import FOUR_BIT, memory, total_memory
 from pipeline.common import places
 from pipeline.common.errors import PipelineError
 from pipeline.common.words import size
@@ -22,7 +22,6 @@ from pipeline.tools import device, server
 from pipeline.tools.ollama import Ollama
 
 SMALLER = "specialist bases  (names the one that fits)"
-FOUR_BIT = 0.6  # bytes a weight in 4 bit, its scales with it
 
 
 def checks(spec: Spec, report: Report = lambda progress: None) -> Iterator[Finding]:

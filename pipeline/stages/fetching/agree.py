@@ -21,7 +21,7 @@ from pipeline.bases.text_part import TextPart
 from pipeline.common.errors import ToolFailed
 from pipeline.common.values import read_json
 from pipeline.stages.packing.brought import brought, waiting
-from pipeline.stages.packing.hollow import empty
+from pipeline.stages.packing.empty import empty
 from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.weights import opened
 from pipeline.tools.llamacpp import Model

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.bases import families
 from pipeline.bases.families.family import Family, Gguf
-from pipeline.bases.gguf_keys import Keys
+from pipeline.bases.gguf_keys import TEMPLATE, Keys
 from pipeline.bases.reference import Reference, original
 from pipeline.bases.text_part import TextPart, text_part
 from pipeline.common.errors import BadInput
@@ -23,7 +23,7 @@ from pipeline.common.foreign import shown
 from pipeline.common.progress import Progress
 from pipeline.common.values import write_json
 from pipeline.made.stage import Where
-from pipeline.stages.fetching import agree, bf16, gguf_tokenizer, outlines, skeleton
+from pipeline.stages.fetching import agree, bf16, gguf_tokenizer, hollow, outlines
 from pipeline.stages.fetching.source import Source
 from pipeline.stages.packing.gguf_weights import opened_gguf
 from pipeline.stages.packing.text_file import text_file
@@ -33,7 +33,6 @@ from pipeline.tools.gguf_layout import layout, layouts
 from pipeline.tools.gguf_parts import parts
 from pipeline.tools.gguf_values import text
 
-TEMPLATE = "tokenizer.chat_template"
 BLOCK = 1 << 22  # weights
 
 
@@ -72,7 +71,7 @@ def write_weights(out: Path, reference: Reference, where: Where) -> None:
     (out / "vocab.gguf").write_bytes(header({**read.part.keys, TEMPLATE: text(template)}, []))
     where.report(Progress(0, 1, "what the converter makes of such a base"))
     scratch = out / "scratch"
-    skeleton.write(out, scratch / "hollow")
+    hollow.write(out, scratch / "hollow")
     found = outlines.write_outline(
         scratch / "hollow", scratch / "keys.gguf", out / "outline.json", name="", vocabulary=False
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.stages.packing.brought import Read, brought, waiting
-from pipeline.stages.packing.hollow import empty
+from pipeline.stages.packing.empty import empty
 from pipeline.stages.packing.tree import Tree
 
 if TYPE_CHECKING:

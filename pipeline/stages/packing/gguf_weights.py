@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.common.errors import ToolFailed
-from pipeline.stages.packing.weights import Stored, Weights
+from pipeline.stages.packing.weights import Stored, Weights, read
 from pipeline.tools import ggml
 from pipeline.tools.gguf_layout import Place
 from pipeline.tools.outline import Tensor
@@ -68,19 +67,11 @@ class GgufWeights(Weights):
         Raises:
             ToolFailed: the file ends before.
         """
-        import numpy as np
-
         place = self._places[name]
         a_row = place.size // place.rows
-        raw = np.empty((stop - start) * a_row, np.uint8)
-        view, done = memoryview(raw.data), 0
-        while done < len(raw):
-            at = place.start + start * a_row + done
-            count = os.preadv(self._files[place.part], [view[done:]], at)
-            if count == 0:
-                raise ToolFailed(f"{self._paths[place.part]} ends within {name}", "Get it again.")
-            done += count
-        return raw
+        cut_off = f"{self._paths[place.part]} ends within {name}"
+        at = place.start + start * a_row
+        return read(self._files[place.part], at, (stop - start) * a_row, cut_off)
 
 
 @contextmanager

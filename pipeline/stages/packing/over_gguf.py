@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.bases import families
+from pipeline.bases.gguf_keys import TEMPLATE
 from pipeline.bases.reference import Original
 from pipeline.bases.text_part import DROPPED, TextPart, text_part, without
 from pipeline.common.errors import BadInput
@@ -24,7 +25,6 @@ from pipeline.tools.gguf_layout import Layout, Place, layout, layouts
 from pipeline.tools.gguf_values import text
 from pipeline.tools.outline import Outline, Tensor
 
-TEMPLATE = "tokenizer.chat_template"
 FLOATS = ("F32", "F16", "BF16")
 
 

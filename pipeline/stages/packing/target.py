@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.tools import llamacpp
-from pipeline.tools.gguf_header import Entry, header, padding, uint32
+from pipeline.tools.gguf_header import Entry, header, padding
 from pipeline.tools.gguf_layout import layout
+from pipeline.tools.gguf_values import uint32
 from pipeline.tools.outline import Outline, Tensor
 
 VERSION, FILE_TYPE = "general.quantization_version", "general.file_type"

@@ -17,6 +17,7 @@ from pipeline.bases import checkpoint
 from pipeline.common.errors import ToolFailed
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 _BYTES = {"BF16": 2, "F16": 2, "F32": 4}
@@ -61,13 +62,8 @@ class Weights:
 
         tensor = self.tensors[name]
         a_row = tensor.row * _BYTES[tensor.dtype]
-        raw = np.empty((stop - start) * a_row, np.uint8)
-        view, done = memoryview(raw.data), 0
-        while done < len(raw):
-            count = os.preadv(tensor.file, [view[done:]], tensor.start + start * a_row + done)
-            if count == 0:
-                raise ToolFailed(f"{tensor.path} ends within {name}", "Get the file again.")
-            done += count
+        at = tensor.start + start * a_row
+        raw = read(tensor.file, at, (stop - start) * a_row, f"{tensor.path} ends within {name}")
         kinds = {"BF16": np.uint16, "F16": np.float16, "F32": np.float32}
         return raw.view(kinds[tensor.dtype])
 
@@ -83,6 +79,28 @@ class Weights:
         """Let the system read a tensor from the disk while something else is computed."""
         tensor = self.tensors[name]
         os.posix_fadvise(tensor.file, tensor.start, tensor.size, os.POSIX_FADV_WILLNEED)
+
+
+def read(file: int, start: int, size: int, cut_off: str) -> NDArray[np.uint8]:
+    """So many bytes of an open file from a place on.
+
+    Args:
+        file: its descriptor.
+        cut_off: what is said where it ends before.
+
+    Raises:
+        ToolFailed: it ends before.
+    """
+    import numpy as np
+
+    raw = np.empty(size, np.uint8)
+    view, done = memoryview(raw.data), 0
+    while done < size:
+        count = os.preadv(file, [view[done:]], start + done)
+        if count == 0:
+            raise ToolFailed(cut_off, "Get the file again.")
+        done += count
+    return raw
 
 
 @contextmanager

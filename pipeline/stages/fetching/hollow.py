@@ -11,7 +11,7 @@ from pathlib import Path
 from pipeline.common.errors import ToolFailed
 from pipeline.common.foreign import shown
 from pipeline.stages.fetching import bf16
-from pipeline.stages.packing.hollow import empty
+from pipeline.stages.packing.empty import empty
 
 BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
