@@ -152,7 +152,7 @@ def _write_weights(
                 block = weights.bits(name, start, min(start + step, tensor.shape[0]))
                 yield torch.from_numpy(block)
                 done += len(block)
-                where.report(Progress(0.7 * done / total, 1, "weights to 16 bit"))
+                where.report(Progress(0.3 + 0.4 * done / total, 1, "weights to 16 bit"))
 
         shapes = {name: tensor.shape for name, tensor in weights.tensors.items()}
         total = sum(tensor.row * tensor.shape[0] for tensor in weights.tensors.values())
