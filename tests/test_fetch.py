@@ -501,11 +501,10 @@ def test_silent_normalisation_is_seen(tmp_path, normalizer, nfc):
 @pytest.mark.smoke
 @pytest.mark.parametrize("name", ["llama-bpe", "qwen2"])
 def test_a_tokenizer_rebuilt_from_a_gguf_solves_llama_cpps_own_cases(tmp_path, name):
-    import gguf
     from tokenizers import Tokenizer
 
     vocab = places.llama_cpp() / "models" / f"ggml-vocab-{name}.gguf"
-    gguf_tokenizer.write_tokenizer(gguf.GGUFReader(vocab), tmp_path)
+    gguf_tokenizer.write_tokenizer(keys(vocab), tmp_path)
     tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     lines = Path(f"{vocab}.out").read_text().splitlines()
     wanted = [[int(i) for i in line.split()] for line in lines]
@@ -620,7 +619,7 @@ def test_each_supported_family_computes_the_same_as_a_gguf(family, tmp_path):
 def tiny_gguf(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny base, converted once."""
     path = tmp_path_factory.mktemp("gguf") / "model.gguf"
-    converter.convert(tiny_base.path, path, name=tiny_base.name)
+    converter.convert(tiny_base.path, path, name=pack._name(tiny_base))
     return path
 
 

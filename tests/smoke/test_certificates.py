@@ -6,14 +6,12 @@ the field stands in a short list with the reason why nothing that is computed de
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import convert_many
 import pytest
 from families import FAMILIES, family_directory
 
@@ -28,7 +26,6 @@ from pipeline.tools.gguf_layout import layout
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default")]
 
-MANY = Path(__file__).parent / "convert_many.py"
 OUTLINING = "pipeline.stages.fetching.outlining"
 IDLE = {
     **dict.fromkeys(
@@ -97,14 +94,7 @@ def outlined(folders: list[Path]) -> None:
         [OUTLINING, str(f / "hollow"), "x", str(f / "keys.gguf"), str(f / "outline.json"), ""]
         for f in folders
     ]
-    subprocess.run(
-        [sys.executable, str(MANY)],
-        input=json.dumps(jobs),
-        text=True,
-        check=True,
-        capture_output=True,
-        env=converter._environment(),
-    )
+    convert_many.run(jobs)
 
 
 def others(value: Any) -> list[Any]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import convert_many
 import pytest
 from families import FAMILIES, family_directory, write_adapter
 
@@ -28,7 +27,7 @@ from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.target import in_order, merge_dtype, target
 from pipeline.stages.packing.weights import opened
 from pipeline.stages.settings import Pack
-from pipeline.tools import converter, llamacpp, outline
+from pipeline.tools import llamacpp, outline
 from pipeline.tools.outline import Outline
 
 pytestmark = [pytest.mark.smoke, pytest.mark.filterwarnings("default")]
@@ -50,7 +49,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         same.symlink_to(base)
         vocab, known = folder / "vocab.gguf", folder / "outline.json"
         jobs.append(
-            ["pipeline.stages.fetching.outlining", str(same), family, str(vocab), str(known)]
+            ["pipeline.stages.fetching.outlining", str(same), family, str(vocab), str(known), "all"]
         )
         for kind in ("F16", "BF16", "F32"):
             merged = folder / kind / "model"
@@ -58,14 +57,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
             options = ["--outfile", f"{folder}/plain-{kind}.gguf", "--outtype", kind.lower()]
             jobs.append([script(), str(merged), *options, "--model-name", family])
         folders[family] = folder
-    subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "convert_many.py")],
-        input=json.dumps(jobs),
-        text=True,
-        check=True,
-        capture_output=True,
-        env=converter._environment(),
-    )
+    convert_many.run(jobs)
     return folders
 
 
