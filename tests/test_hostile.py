@@ -389,7 +389,7 @@ def test_the_folder_of_an_adapter_is_no_base_and_says_how_it_becomes_one(base):
     change(base / "adapter_config.json", base_model_name_or_path="meta/Llama-3.2-1B")
     with pytest.raises(BadInput, match="a LoRA adapter of meta/Llama-3") as caught:
         checkpoint.check(base)
-    assert "merge_and_unload" in caught.value.next_step
+    assert "FROM merged:./base+" in caught.value.next_step
     (base / "config.json").unlink()
     with pytest.raises(BadInput, match="a LoRA adapter"):
         checkpoint.check(base)

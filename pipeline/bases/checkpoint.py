@@ -70,8 +70,7 @@ def _check_no_adapter(folder: Path) -> None:
     base = read(folder, "adapter_config.json").get("base_model_name_or_path") or "an unnamed base"
     raise BadInput(
         f"{folder} is no base but a LoRA adapter of {shown(base)}",
-        "Merge it into its base first and name that folder: PeftModel.from_pretrained(base, "
-        "adapter).merge_and_unload().save_pretrained(folder), the base's tokenizer files beside.",
+        f"To tune further, have it merged into its base: FROM merged:./base+{folder}",
     )
 
 

@@ -14,7 +14,7 @@ from pipeline.common.progress import Progress
 
 FORMS = (
     "FROM takes embedded:smollm2-135m-instruct, a model of your Ollama (llama3.2:3b), ./model.gguf,"
-    " ./a-hugging-face-directory, or hub:ORG/NAME@COMMIT."
+    " ./a-hugging-face-directory, hub:ORG/NAME@COMMIT, or merged:./base+./adapter."
 )
 
 Report = Callable[[Progress], object]
@@ -69,6 +69,10 @@ class Located(BaseModel):
     """Of a base in the local Ollama."""
     published: str = ""
     """A name that it has wherever it lies; '' where only a folder or a tag gives one."""
+    adapter: Path | None = None
+    """The folder of a LoRA adapter that is merged into it first."""
+    adapter_files: dict[str, str] = {}
+    """As `files`, of that folder."""
 
     @property
     def short(self) -> str:

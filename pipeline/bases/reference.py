@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.bases import own_template
 from pipeline.bases.formats import FORMATS
 from pipeline.bases.located import Facts, Located, Origin, Report, Say, digests
 from pipeline.bases.origins import ORIGINS
@@ -33,6 +34,8 @@ def resolve(text: str, beside: Path, report: Report = lambda progress: None) -> 
     origin = _origin(text)
     located = origin.locate(text, beside, report)
     facts = origin.facts or FORMATS[located.format].facts(located.path)
+    if located.adapter and own_template.read(located.adapter):
+        facts = facts.model_copy(update={"own_template": True})
     return Reference(**located.model_dump(), **facts.model_dump())
 
 
@@ -107,8 +110,15 @@ def refuse_if_changed(reference: Reference) -> None:
         BadInput: one is not.
     """
     _refuse(reference.path, reference.format, reference.files)
+    adapter, files = reference.adapter, reference.adapter_files
+    if adapter and digests(adapter, list(files)) != files:
+        raise _changed(adapter)
 
 
 def _refuse(path: Path, form: str, files: dict[str, str]) -> None:
     if digests(path, FORMATS[form].files(path)) != files:
-        raise BadInput(f"{path} changed while it was read", "Run again when it is at rest.")
+        raise _changed(path)
+
+
+def _changed(path: Path) -> BadInput:
+    return BadInput(f"{path} changed while it was read", "Run again when it is at rest.")

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.common.errors import BadInput
+from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.weights import Weights, opened
 
 BLOCK = 1 << 22  # weights
@@ -79,6 +80,17 @@ def stored(weights: Weights, name: str) -> Iterator[Any]:
         bits = weights.bits(name, start, min(rows, start + step))
         block = torch.from_numpy(bits)
         yield block.view(torch.bfloat16) if tensor.dtype == "BF16" else block
+
+
+def merged(model: Merged, name: str) -> Iterator[Any]:
+    """A tensor that an adapter changes, in blocks of rows, rounded to bf16 already."""
+    import torch
+
+    rows, row = model.weights.tensors[name].shape[0], model.weights.tensors[name].row
+    step = max(1, BLOCK // max(1, row))
+    for start in range(0, rows, step):
+        block = model.whole(name, start, min(rows, start + step), kind="BF16")
+        yield torch.from_numpy(block)
 
 
 def _refuse_not_finite(weights: Any, whose: object, name: str) -> None:

@@ -9,13 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.bases import architecture, checkpoint, families, known_keys, own_template
+from pipeline.bases import architecture, checkpoint, families, known_keys
 from pipeline.bases.reference import Reference
 from pipeline.common.progress import Progress
 from pipeline.common.values import write_json
 from pipeline.made.stage import Where
-from pipeline.stages.fetching import bf16, outlines, vocabulary
+from pipeline.stages.fetching import adapted, bf16, outlines, vocabulary
 from pipeline.stages.fetching.source import Source
+from pipeline.stages.packing.merged import Merged
 from pipeline.stages.packing.weights import opened
 
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE")
@@ -35,13 +36,14 @@ def write(out: Path, reference: Reference, where: Where) -> Source:
     folder = reference.path
     config = checkpoint.check(folder)
     vocabulary.opened(folder)
+    adapted.check(reference)
     several = checkpoint.weight_files(folder) != ["model.safetensors"]
     index = [checkpoint.INDEX] if several else []
     for name in [*AS_THEY_ARE, *index]:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
     _write_config(folder, out, config, where)
-    return Source(own_template.read(folder), _license(folder))
+    return Source(adapted.template(reference, where), _license(folder))
 
 
 def write_weights(out: Path, reference: Reference, where: Where) -> None:
@@ -49,6 +51,7 @@ def write_weights(out: Path, reference: Reference, where: Where) -> None:
 
     Raises:
         BadInput: a weight is not finite.
+        ToolFailed: an adapter that changes nothing.
     """
     folder = reference.path
     done = 0
@@ -59,8 +62,9 @@ def write_weights(out: Path, reference: Reference, where: Where) -> None:
         share = min(1.0, done / reference.parameters)
         where.report(Progress(0.7 * share, 1, f"weights to 16 bit: {name}"))
 
-    for name in checkpoint.weight_files(folder):
-        _write_weights(folder / name, out / name, where, partial(told, name))
+    with adapted.merged(reference) as merged:
+        for name in checkpoint.weight_files(folder):
+            _write_weights(folder / name, out / name, where, partial(told, name), merged)
 
 
 def write_outline(out: Path, reference: Reference, where: Where) -> None:
@@ -97,23 +101,33 @@ def _write_config(folder: Path, out: Path, config: dict[str, Any], where: Where)
 
 
 def _write_weights(
-    source: Path, target: Path, where: Where, told: Callable[[int], None] = lambda weights: None
+    source: Path,
+    target: Path,
+    where: Where,
+    told: Callable[[int], None] = lambda weights: None,
+    merged: Merged | None = None,
 ) -> None:
     """One dtype from here on: bf16. Training, merging and conversion then never round again.
 
     float32 loses 16 bits and float16 three, both less than any quantization does; in return nothing
     overflows in training, as it can in float16.
     """
-    kinds = {tensor["dtype"] for tensor in checkpoint.header(source).values()}
-    if kinds == {"BF16"}:
+    found = checkpoint.header(source)
+    kinds = {tensor["dtype"] for tensor in found.values()}
+    changed = merged.loras.keys() & found.keys() if merged else set()
+    if kinds == {"BF16"} and not changed:
         shutil.copyfile(source, target)
         bf16.check(target, told, source)  # the copy: the source may change meanwhile
         return
-    where.say(f"{source.name}: weights in {', '.join(sorted(kinds - {'BF16'}))} are kept in bf16")
+    if others := ", ".join(sorted(kinds - {"BF16"})):
+        where.say(f"{source.name}: weights in {others} are kept in bf16")
     with opened([source]) as weights:
 
         def blocks(name: str) -> Iterator[Any]:
-            for block in bf16.stored(weights, name):
+            rows = bf16.stored(weights, name)
+            if merged and name in changed:
+                rows = bf16.merged(merged, name)
+            for block in rows:
                 yield block
                 told(block.numel())
 
