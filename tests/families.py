@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tiny import write_tokenizer
 
 LINEAR = (
     *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
@@ -26,6 +27,19 @@ ROPE = {
     "original_max_position_embeddings": 64,
 }
 GEMMA = {"head_dim": 64, "sliding_window": 32, "query_pre_attn_scalar": 64}
+GEMMA4 = {
+    **{
+        "head_dim": 32,
+        "global_head_dim": 64,
+        "sliding_window": 32,
+        "hidden_size_per_layer_input": 16,
+    },
+    **{"num_kv_shared_layers": 2, "use_double_wide_mlp": True, "final_logit_softcapping": 30.0},
+}
+GEMMA4_LARGE = {
+    **{"head_dim": 32, "global_head_dim": 64, "sliding_window": 32, "attention_k_eq_v": True},
+    **{"num_global_key_value_heads": 1, "hidden_size_per_layer_input": 0},
+}
 # Name: model type, dtype of the weights, files, what else stands in the config.
 FAMILIES: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "llama tied": ("llama", "bfloat16", 1, {"tie_word_embeddings": True}),
@@ -44,6 +58,8 @@ FAMILIES: dict[str, tuple[str, str, int, dict[str, Any]]] = {
     "gemma2": ("gemma2", "bfloat16", 1, GEMMA),
     "gemma2, float16": ("gemma2", "float16", 1, GEMMA),
     "gemma3": ("gemma3_text", "bfloat16", 1, GEMMA),
+    "gemma4": ("gemma4_text", "bfloat16", 1, GEMMA4),
+    "gemma4 large": ("gemma4_text", "bfloat16", 1, GEMMA4_LARGE),
     "mistral": ("mistral", "bfloat16", 1, {"sliding_window": None}),
     "phi3": ("phi3", "bfloat16", 1, {"tie_word_embeddings": False, "sliding_window": None}),
     "granite": (
@@ -85,15 +101,24 @@ def family_directory(family: str, folder: Path, *, std: float = 0.05, **other: A
     from transformers import AutoConfig, AutoModelForCausalLM
 
     kind, dtype, files, more = FAMILIES[family]
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "gemma4_text":  # which has no tokenizer.model
+        rows = write_tokenizer(folder)
+        more = {**more, "vocab_size": rows, "vocab_size_per_layer_input": rows}
     config = AutoConfig.for_model(kind, **{**SIZES, **more, **other})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     torch.manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=std).add_(1.0 if parameter.dim() == 1 else 0.0)
-    size = sum(p.numel() for p in model.parameters()) * (4 if dtype == "float32" else 2)
+        for number, (name, buffer) in enumerate(model.named_buffers()):
+            if name.endswith("layer_scalar"):
+                buffer.fill_(1.0 + 0.01 * number)
+    size = (1 << 16) + sum(p.numel() for p in model.parameters()) * (4 if dtype == "float32" else 2)
     model = model.to(getattr(torch, dtype))
     model.save_pretrained(folder, max_shard_size=size if files == 1 else size // files)
+    if kind == "gemma4_text":
+        return folder
     (folder / "tokenizer.model").write_bytes(_vocabulary())
     tokens = {"add_bos_token": True, "tokenizer_class": "LlamaTokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokens))

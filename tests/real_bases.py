@@ -76,6 +76,12 @@ class Real:
 
 
 GEMMA = {"head_dim": 64, "sliding_window": 32, "query_pre_attn_scalar": 64}
+GEMMA4 = {
+    **{"head_dim": 32, "global_head_dim": 64, "sliding_window": 32, "num_hidden_layers": 4},
+    **{"layer_types": ["sliding_attention", "full_attention"] * 2, "num_kv_shared_layers": 2},
+    **{"use_double_wide_mlp": True, "hidden_size_per_layer_input": 32},
+    **{"final_logit_softcapping": 30.0, "rope_theta": None},
+}
 TURNS = {3: "<start_of_turn>", 4: "<end_of_turn>"}
 BASES = {
     "llama3": Real(
@@ -91,6 +97,7 @@ BASES = {
     "qwen3": Real("qwen3", "qwen2", "Qwen-Qwen3-0.6B", "<|im_end|>", {"head_dim": 64}),
     "gemma2": Real("gemma2", "llama-spm", "google-gemma-2-2b-it", "<end_of_turn>", GEMMA, TURNS),
     "gemma3": Real("gemma3_text", "llama-spm", GEMMA3, "<end_of_turn>", GEMMA, TURNS),
+    "gemma4": Real("gemma4_text", "gemma-4", "google-gemma-4-31B-it", "<turn|>", GEMMA4),
     "phi3": Real(
         "phi3",
         "phi-3",
@@ -129,12 +136,15 @@ def gguf_base(name: str, folder: Path, **other: Any) -> Path:
         other: values of config.json that take the place of those here.
     """
     import torch
+    from safetensors.torch import load_file, save_file
     from transformers import AutoConfig, AutoModelForCausalLM
 
     real = BASES[name]
     keys = vocabulary(real)
     rows = len(decoded(keys["tokenizer.ggml.tokens"]))
     sizes = {"tie_word_embeddings": True, **SIZES, "vocab_size": rows}
+    if real.model_type == "gemma4_text":
+        sizes["vocab_size_per_layer_input"] = rows
     tokens = {f"{k}_token_id": None for k in ("bos", "eos", "pad")}
     config = AutoConfig.for_model(real.model_type, **{**sizes, **tokens, **real.config, **other})
     torch.manual_seed(0)
@@ -142,10 +152,16 @@ def gguf_base(name: str, folder: Path, **other: Any) -> Path:
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             parameter.normal_(std=0.05).add_(1.0 if "norm" in key else 0.0)
+        for key, buffer in model.named_buffers():
+            if key.endswith("layer_scalar"):
+                buffer.fill_(0.9)
     made = folder / f"{name}-directory"
     model.save_pretrained(made)
+    unread = _unread(config)
+    if unread:
+        save_file({**load_file(made / "model.safetensors"), **unread}, made / "model.safetensors")
     (made / "tokenizer.json").write_text('{"model": {"vocab": {}}, "added_tokens": []}')
-    if real.model_type == "gemma3_text":  # the converter counts its tokens
+    if real.model_type in ("gemma3_text", "gemma4_text"):  # the converter counts its tokens
         (made / "tokenizer.json").write_text(
             '{"model": {"vocab": {' + ",".join(f'"{i}": {i}' for i in range(rows)) + "}},"
             '"added_tokens": []}'
@@ -155,7 +171,7 @@ def gguf_base(name: str, folder: Path, **other: Any) -> Path:
     )
     assert not found.unknown
     written = {**layout(folder / f"{name}-keys.gguf").keys, **keys}
-    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    state = {key: value.numpy() for key, value in {**model.state_dict(), **unread}.items()}
     entries, data = [], []
     for tensor in found.tensors:
         if tensor.source is None:
@@ -178,6 +194,21 @@ def gguf_base(name: str, folder: Path, **other: Any) -> Path:
         for entry, raw in zip(entries, data, strict=True):
             file.write(raw + bytes(padding(entry.size)))
     return out
+
+
+def _unread(config: Any) -> dict[str, Any]:
+    """Keys and values of layers that take those of others, which published files have."""
+    import torch
+
+    shared = getattr(config, "num_kv_shared_layers", 0)
+    layers = range(config.num_hidden_layers - shared, config.num_hidden_layers)
+    found = {}
+    for i in layers:
+        its = config.per_layer_config[i]
+        rows = config.num_key_value_heads * its.head_dim
+        for part in ("k_proj", "v_proj"):
+            found[f"model.layers.{i}.self_attn.{part}.weight"] = torch.randn(rows, WIDTH)
+    return found
 
 
 def vocabulary(real: Real) -> dict[str, bytes]:

@@ -203,7 +203,7 @@ def ollama(
         real_ollama.serving(tmp_path, real_ollama.binary(request.param)) as address,
         Ollama(address) as door,
     ):
-        monkeypatch.setattr(server, "ensure", lambda say, environ: address)
+        monkeypatch.setattr(server, "ensure", lambda say, environ=None: address)
         yield door
 
 

@@ -82,7 +82,7 @@ def _check_shapes(
     number = partial(_number, folder, config)
     said = number("num_hidden_layers")
     # no more than the weights have: a config may speak of a billion; the first that lacks is named
-    for name, shape in family.shapes(number, min(said, len(layers) + 1)).items():
+    for name, shape in family.shapes(number, min(said, len(layers) + 1), config).items():
         stored = found[name]["shape"] if name in found else "absent"
         if stored != list(shape):
             raise BadInput(

@@ -43,7 +43,8 @@ def text_part(found: Layout, family: Gguf) -> TextPart:
     Raises:
         ToolFailed: the vocabulary is shorter than the embedding.
     """
-    carried = {n: place for n, place in found.tensors.items() if n.startswith(CARRIED)}
+    others = CARRIED + family.unread(found.keys)
+    carried = {n: place for n, place in found.tensors.items() if n.startswith(others)}
     tensors = {n: place for n, place in found.tensors.items() if n not in carried}
     published = without(found.keys, DROPPED)
     keys = dict(published)

@@ -141,7 +141,7 @@ else:
             gguf_base(name, folder)
         specialist = f"tiny-{name}"
         told = make(specialist, base, address, store, *TINY)
-        assert f"registered as {specialist}:v1" in told
+        assert f"registered as {specialist}:v" in told  # what an earlier run made is proven anew
         assert "answers end by themselves" in told
         with Ollama(address) as ollama:
             asked: Conversation = [{"role": "user", "content": "Is 5 a number?"}]

@@ -46,6 +46,8 @@ IDLE = {
     "pretraining_tp": "how it is computed, not what",
     "dtype": "the logits are compared in float32",
     "transformers_version": "who wrote it",
+    "use_double_wide_mlp": "of layers that take keys of others, where there are some",
+    "vocab_size_per_layer_input": "of the embedding for each layer, where there is one",
     "tie_word_embeddings": "decided by whether the file has an output matrix",
 }
 """Fields whose change changes nothing that is served, or that no key decides."""
@@ -54,7 +56,8 @@ IDLE = {
 def gguf_of(name: str, folder: Path) -> Path:
     """A tiny model of a family as a GGUF: weights so large that a wrong number shows."""
     std = 0.05 if "gemma" in name else 0.15  # beyond, soft caps and rounding drown all
-    made = family_directory(name, folder / "made", num_hidden_layers=6, std=std)
+    layers = 8 if "gemma4" in name else 6  # of which one without and one with keys sees all
+    made = family_directory(name, folder / "made", num_hidden_layers=layers, std=std)
     converter.convert(made, folder / "model.gguf", outtype="f32")
     return folder / "model.gguf"
 
@@ -102,7 +105,7 @@ def others(value: Any) -> list[Any]:
     if isinstance(value, bool):
         return [not value]
     if isinstance(value, int):
-        return [value * 2]
+        return [value * 2 or 1]
     if isinstance(value, float):
         return [value * 1.5 + 0.125]
     if isinstance(value, str):
@@ -131,9 +134,10 @@ def whole_config(base: Base) -> dict[str, Any]:
 
     every = AutoConfig.for_model(**base.config).to_dict()
     plain = AutoConfig.for_model(base.family.model_type).__class__.__mro__[1]().to_dict()
-    elsewhere = ("rope_theta", "rope_scaling", "partial_rotary_factor")  # all in rope_parameters
-    read = {key: value for key, value in base.config.items() if key not in elsewhere}
-    return {**{key: value for key, value in every.items() if key not in plain}, **read}
+    # all in rope_parameters; and what a layer of Gemma 4 has follows from what was read
+    twice = ("rope_theta", "rope_scaling", "partial_rotary_factor", "per_layer_config")
+    found = {**{key: value for key, value in every.items() if key not in plain}, **base.config}
+    return {key: value for key, value in found.items() if key not in twice}
 
 
 def computes_the_same(base: Base, config: dict[str, Any], weights: Path) -> bool:
@@ -182,4 +186,9 @@ def test_every_wrong_field_is_noticed(name: str, tmp_path: Path) -> None:
 
 def needed(base: Base) -> set[str]:
     """What decides here although it does not elsewhere."""
-    return set() if "hidden_activation" in base.config else {"hidden_act"}
+    where = {
+        "hidden_act": "hidden_activation" not in base.config,
+        "use_double_wide_mlp": base.config.get("num_kv_shared_layers"),
+        "vocab_size_per_layer_input": base.config.get("hidden_size_per_layer_input"),
+    }
+    return {field for field, decides in where.items() if decides}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pipeline.bases.families import (
     gemma2,
     gemma3,
+    gemma4,
     granite,
     llama,
     mistral,
@@ -27,6 +28,7 @@ FAMILIES: tuple[Family, ...] = (
     qwen3.FAMILY,
     gemma2.FAMILY,
     gemma3.FAMILY,
+    gemma4.FAMILY,
     phi3.FAMILY,
     granite.FAMILY,
     smollm3.FAMILY,

@@ -40,7 +40,7 @@ class Number(Protocol):
 Shapes = dict[str, tuple[int, ...]]
 
 
-def gated(number: Number, layers: int) -> Shapes:
+def gated(number: Number, layers: int, config: Mapping[str, Any]) -> Shapes:
     """Matrices of a model with grouped attention and a gated MLP, as Llama names them."""
     width, inner, heads = map(number, ("hidden_size", "intermediate_size", "num_attention_heads"))
     keys = number("num_key_value_heads", heads)
@@ -64,6 +64,10 @@ def _as_it_is(keys: dict[str, bytes], tensors: Mapping[str, Place]) -> dict[str,
     return keys
 
 
+def _nothing(keys: Mapping[str, bytes]) -> tuple[str, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Gguf:
     """How a GGUF file of the family becomes a Hugging Face directory.
@@ -81,6 +85,8 @@ class Gguf:
     silent: Mapping[str, str] = field(default_factory=dict)
     """Keys behind the architecture's name that the converter does not write though a file may have
     them, each with the reason why nothing is lost."""
+    unread: Callable[[Mapping[str, bytes]], tuple[str, ...]] = _nothing
+    """Of its keys: beginnings of names of tensors that a file may have and that nothing reads."""
 
 
 def _none(config: dict[str, Any]) -> str:
@@ -109,8 +115,9 @@ class Family:
     """Its name in `model_type` of config.json, by which transformers chooses the code."""
     targets: tuple[str, ...] = LINEAR
     """Names of the linear modules that are adapted."""
-    shapes: Callable[[Number, int], Shapes] = gated
-    """Shapes of its matrices by config.json, the embedding and so many layers."""
+    shapes: Callable[[Number, int, Mapping[str, Any]], Shapes] = gated
+    """Shapes of its matrices by config.json (its numbers, and all of it): the embedding and so many
+    layers."""
     expected: Mapping[str, Any] = field(default_factory=lambda: EXPECTED)
     """What llama.cpp computes, unasked: keys of config.json, which must be absent or so."""
     scalings: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: SCALINGS)

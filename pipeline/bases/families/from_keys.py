@@ -38,15 +38,20 @@ def sizes(key: Keys) -> dict[str, Any]:
     embedding = key.shape("token_embd.weight")
     return {
         "hidden_size": int(key("embedding_length")),
-        "intermediate_size": int(key("feed_forward_length")),
+        "intermediate_size": _first(key("feed_forward_length")),
         "num_hidden_layers": int(key("block_count")),
         "num_attention_heads": int(key("attention.head_count")),
-        "num_key_value_heads": int(key("attention.head_count_kv", key("attention.head_count"))),
+        "num_key_value_heads": _first(key("attention.head_count_kv", key("attention.head_count"))),
         # rows, not tokens: some files pad one, some the other
         "vocab_size": embedding[0] if embedding else len(key.whole("tokenizer.ggml.tokens")),
         "max_position_embeddings": int(key("context_length")),
         "rms_norm_eps": short(key("attention.layer_norm_rms_epsilon")),
     }
+
+
+def _first(value: Any) -> int:
+    """A number of the first layer; that all have the same is what `agree.check_keys` sees."""
+    return int(value[0] if isinstance(value, list) else value)
 
 
 def own_head(key: Keys) -> dict[str, int]:

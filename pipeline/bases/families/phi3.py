@@ -6,6 +6,7 @@ decides by the context that is served, transformers by the text. They are refuse
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.bases import known_keys
@@ -48,7 +49,7 @@ def config(key: Keys) -> dict[str, Any]:
     }
 
 
-def shapes(number: Number, layers: int) -> Shapes:
+def shapes(number: Number, layers: int, config: Mapping[str, Any]) -> Shapes:
     """Matrices by config.json."""
     width, inner, heads = map(number, ("hidden_size", "intermediate_size", "num_attention_heads"))
     keys, one = number("num_key_value_heads", heads), width // heads

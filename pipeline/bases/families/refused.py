@@ -13,6 +13,7 @@ PARTS = "Its layers share tensors or hold single numbers, which are not read bac
 QWEN, LLAMA = "a dense Qwen 3 (qwen3:8b)", "Llama 3 (llama3.1:8b)"
 GEMMA, GRANITE = "Gemma 3 (gemma3:4b)", "Granite 3 (granite3.3:8b)"
 MISTRAL, PHI = "Mistral (mistral:7b)", "Phi-4 (phi4:14b)"
+TEXT4 = "Gemma 4 as a GGUF or from Ollama (gemma4:e4b), whose eyes are carried along"
 TEXT = "Gemma 3 as a GGUF or from Ollama (gemma3:4b), whose eyes are carried along"
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -49,8 +50,9 @@ REASONS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("mistral3", "Mistral3ForConditionalGeneration"), (EYES, MISTRAL)),
     **dict.fromkeys(("qwen2vl", "qwen3vl", "Qwen2_5_VLForConditionalGeneration"), (EYES, QWEN)),
     **dict.fromkeys(("gemma3n", "Gemma3nForConditionalGeneration"), (PARTS, GEMMA)),
-    **dict.fromkeys(("gemma4", "Gemma4ForCausalLM"), (PARTS, GEMMA)),
-    "Gemma4ForConditionalGeneration": (PARTS, GEMMA),
+    **dict.fromkeys(
+        ("Gemma4ForConditionalGeneration", "Gemma4UnifiedForConditionalGeneration"), (EYES, TEXT4)
+    ),
 }
 
 

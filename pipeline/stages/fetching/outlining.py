@@ -79,7 +79,7 @@ def _run(model: Any, shapes: dict[str, tuple[int, ...]]) -> Found:
 
 
 def _marks(shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
-    """A number for each tensor: no two of one shape hold the same.
+    """A number for each tensor: no two of one shape hold the same, and no single one is 0.
 
     The numbers begin anew after half a step: after 14 embeddings of 500,000 rows, 254 tensors of
     30,000 rows, a thousand of 8,192; a model has one or two a layer.
@@ -87,7 +87,7 @@ def _marks(shapes: dict[str, tuple[int, ...]]) -> dict[str, int]:
     seen: Counter[tuple[int, ...]] = Counter()
     marks = {}
     for name, shape in shapes.items():
-        marks[name] = seen[shape] % max(_step(shape) // 2 - COLUMNS, 1)
+        marks[name] = seen[shape] % max(_step(shape) // 2 - COLUMNS, 1) + 3 * (shape == (1,))
         seen[shape] += 1
     return marks
 
@@ -119,7 +119,7 @@ def _described(
 ) -> tuple[list[Tensor], str]:
     """Every tensor in the converter's order, and the first that cannot be described."""
     tensors, unknown = [], ""
-    marks, stored = _marks(shapes), _stored(model.dir_model)
+    marks, stored = _marks(shapes), _stored(model)
     (infos,) = model.gguf_writer.tensors
     for name, info in infos.items():
         source, result = found[name]
@@ -137,7 +137,12 @@ def _described(
                 shape = (int(result.shape[0]), *whole[1:])
                 info.shape, info.nbytes = shape, 0  # the keys hold a count of all weights
                 tensor = Tensor(
-                    name=name, shape=shape, kind=kind, source=source, order=known[0], added=known[1]
+                    name=name,
+                    shape=shape,
+                    kind=kind,
+                    source=stored[source],
+                    order=known[0],
+                    added=known[1],
                 )
         if tensor:
             tensors.append(tensor)
@@ -146,9 +151,15 @@ def _described(
     return tensors, unknown
 
 
-def _stored(folder: Path) -> set[str]:
-    """Names of the tensors in a directory's files, which the converter may call otherwise."""
-    return {n for file in checkpoint.weight_files(folder) for n in checkpoint.header(folder / file)}
+def _stored(model: Any) -> dict[str, str]:
+    """What the tensors in the directory's files are called there, by what the converter calls them.
+
+    It leaves some out (what belongs to eyes), and gives others a name of its own.
+    """
+    files = [model.dir_model / name for name in checkpoint.weight_files(model.dir_model)]
+    names = [name for file in files for name in checkpoint.header(file)]
+    called = ((model.filter_tensors((name, None)), name) for name in names)
+    return {found[0]: name for found, name in called if found}
 
 
 def _rows(
@@ -157,7 +168,9 @@ def _rows(
     """The order of rows and the constant that explain what came out; None if nothing does."""
     import torch
 
-    if not whole or whole[0] < 2:  # one number: whatever comes out could be a constant added
+    if whole == (1,):  # a single number is as it was, or nobody knows what was done to it
+        return ((), 0.0) if result.tolist() == [float(mark)] else None
+    if not whole or whole[0] < 2:
         return None
     wide = min(COLUMNS, whole[1]) if len(whole) == 2 else 1
     if len(whole) > 2 or result.shape[1:] != (wide,)[: len(whole) - 1]:

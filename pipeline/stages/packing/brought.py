@@ -43,6 +43,9 @@ def waiting(model: Any) -> Bare:
         for own, parameter in module.named_parameters(recurse=False):
             if parameter.is_meta:
                 names[own] = first.setdefault(id(parameter), _name(path, own))
+        for own, _ in module.named_buffers(recurse=False):
+            if own not in module._non_persistent_buffers_set:  # the others are in no file
+                names[own] = _name(path, own)
         if names:
             found.append((module, names))
     return found
@@ -76,6 +79,9 @@ def _bring(names: dict[str, str], read: Read, module: Any, given: Any) -> None:
     import torch
 
     for own, name in names.items():
+        if own in module._buffers:
+            module._buffers[own] = torch.from_numpy(read(name))
+            continue
         if isinstance(module, torch.nn.Embedding):
             weight = _looked_up(module.weight.shape, given[0], partial(read, name))
         else:
@@ -84,7 +90,7 @@ def _bring(names: dict[str, str], read: Read, module: Any, given: Any) -> None:
 
 
 def _take(names: dict[str, str], module: Any, _: object, __: object) -> None:
-    for own in names:
+    for own in names.keys() & module._parameters.keys():
         module._parameters[own] = module._parameters[own].to("meta")
 
 
