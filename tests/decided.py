@@ -2,7 +2,8 @@
 
     python tests/decided.py ArchitectureForCausalLM    # writes the golden file; read what differs
 
-The checkpoint is transformers' own, of one layer, and the outline of it the converter's.
+The checkpoint is transformers' own, of one layer where all are alike; the outline of it is the
+converter's.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ from pipeline.bases import checkpoint, families, known_keys
 from pipeline.bases.families.family import Family
 from pipeline.bases.gguf_keys import Keys
 from pipeline.stages.fetching import outlines
+from pipeline.tools import converter
 from pipeline.tools.gguf_layout import layout
 from pipeline.tools.outline import Tensor
 
+LAYERS = {
+    "gemma4_text": {
+        "num_hidden_layers": 4,
+        "layer_types": ["sliding_attention", "full_attention"] * 2,
+    }
+}
 GOLDEN = Path(__file__).parent / "golden/families"
 
 
@@ -35,7 +43,7 @@ def golden(family: Family) -> Path:
 def told(family: Family, folder: Path) -> dict[str, Any]:
     """The whole of a golden file, of a checkpoint that is made in `folder`."""
     tiny = next(name for name, (kind, *_) in TINY.items() if kind == family.model_type)
-    family_directory(tiny, folder, num_hidden_layers=1)
+    family_directory(tiny, folder, **LAYERS.get(family.model_type, {"num_hidden_layers": 1}))
     outline = outlines.write_outline(folder, folder / "v.gguf", folder / "o.json", name="tiny")
     assert not outline.unknown
     config = checkpoint.read(folder, "config.json")
@@ -47,12 +55,12 @@ def told(family: Family, folder: Path) -> dict[str, Any]:
         "tensors": tensors,
         "outline": {tensor.name: _line(tensor) for tensor in outline.tensors},
         "decided": decided(family, config, tensors),
-        "config from a gguf": _config_from_gguf(family, folder / "v.gguf"),
+        "config from a gguf": _config_from_gguf(family, folder),
     }
 
 
 def decided(family: Family, config: Mapping[str, Any], tensors: Mapping[str, str]) -> Any:
-    """What follows from the family's file for a checkpoint of one layer.
+    """What follows from the family's file for a checkpoint.
 
     Args:
         config: its config.json.
@@ -69,7 +77,10 @@ def decided(family: Family, config: Mapping[str, Any], tensors: Mapping[str, str
         "model_type": family.model_type,
         "targets": list(family.targets),
         "adapted": [name for name in tensors if _module(name) in family.targets],
-        "shapes": {name: _shape(shape) for name, shape in family.shapes(number, 1).items()},
+        "shapes": {
+            name: _shape(shape)
+            for name, shape in family.shapes(number, config["num_hidden_layers"], config).items()
+        },
         "expected": dict(family.expected),
         "scalings": {name: list(needs) for name, needs in family.scalings.items()},
         "attention": list(family.attention),
@@ -96,9 +107,12 @@ def _line(tensor: Tensor) -> str:
     return f"{tensor.kind} {_shape(tensor.shape)} of {tensor.source}{order}{added}"
 
 
-def _config_from_gguf(family: Family, vocab: Path) -> dict[str, Any] | None:
-    """config.json as the family reads it from the converter's keys."""
-    return family.gguf and family.gguf.config(Keys(vocab, layout(vocab)))
+def _config_from_gguf(family: Family, folder: Path) -> dict[str, Any] | None:
+    """config.json as the family reads it from what the converter writes."""
+    converter.convert(folder, folder / "model.gguf", outtype="f32")
+    return family.gguf and family.gguf.config(
+        Keys(folder / "model.gguf", layout(folder / "model.gguf"))
+    )
 
 
 if __name__ == "__main__":

@@ -10,17 +10,20 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from decided import golden
 from engines import InProcess
 from test_origins import write_gguf
 
 from pipeline import make as making
+from pipeline.bases import families
+from pipeline.bases.families.family import Family
 from pipeline.cli.commands import main
-from pipeline.common.errors import BadInput
+from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.common.values import digest_of_file
 from pipeline.plan import Plan, Step
 from pipeline.run import room
 from pipeline.run.checks import base as bases
-from pipeline.run.checks import machine, serving
+from pipeline.run.checks import likeness, machine, serving
 from pipeline.run.store import Store
 from pipeline.spec import spec
 from pipeline.tools import smallest
@@ -38,6 +41,7 @@ def here(fake: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> F
     monkeypatch.setenv("OLLAMA_HOST", fake.address.netloc)
     (tmp_path / "user").mkdir()
     monkeypatch.chdir(tmp_path / "user")
+    monkeypatch.setattr(likeness, "gives_a_token", lambda base, ollama: True)
     smallest.write(tmp_path / "small")
     put(fake, "small:latest", tmp_path / "small")
     return fake
@@ -75,13 +79,40 @@ def test_a_base_in_ollama_is_asked_for_one_token(here: FakeOllama) -> None:
     assert ("POST", "/api/chat") in here.asked
 
 
-def test_a_base_as_a_file_is_not_asked_and_that_is_said(here: FakeOllama, tmp_path: Path) -> None:
+def test_of_a_base_as_a_file_a_tiny_model_of_its_kind_is_asked(
+    here: FakeOllama, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_gguf(tmp_path / "user/mine.gguf")
-    assert found("--base", "./mine.gguf")["family"]["verdict"] == "ok"
-    here.version = "0.33.0"
     line = found("--base", "./mine.gguf")["family"]
-    assert "not asked here" in line["found"]
-    assert (line["verdict"], line["mend"]) == ("warn", "make try-ollama VERSION=0.33.0")
+    assert (line["verdict"], "a tiny LlamaForCausalLM was asked" in line["found"]) == ("ok", True)
+    monkeypatch.setattr(likeness, "gives_a_token", lambda base, ollama: False)
+    line = found("--base", "./mine.gguf")["family"]
+    assert (line["verdict"], line["mend"]) == ("warn", "make try-ollama VERSION=0.34.4")
+
+    def refuse(base: object, ollama: object) -> bool:
+        raise ToolFailed("error loading model: unknown architecture", "Update Ollama.")
+
+    monkeypatch.setattr(likeness, "gives_a_token", refuse)
+    line = found("--base", "./mine.gguf")["family"]
+    assert (line["verdict"], line["mend"]) == ("fail", "Update Ollama.")
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    assert "no Ollama is running here" in found("--base", "./mine.gguf")["family"]["found"]
+
+
+@pytest.mark.parametrize("family", families.FAMILIES, ids=lambda f: f.architecture)
+def test_a_tiny_configuration_is_of_its_family_and_small(family: Family) -> None:
+    config = json.loads(golden(family).read_text())["config"] | {"num_hidden_layers": 40}
+    both = len(family.attention) > 1
+    pattern = ["sliding_attention" if both else "full_attention"] * 5 + ["full_attention"]
+    each = {"layer_types": [*(pattern * 7)[:39], pattern[-1]], "no_rope_layers": [1] * 40}
+    config |= {key: value for key, value in each.items() if key in config}
+    small = likeness.shrunk(config)
+    assert (small["num_hidden_layers"], small["vocab_size"]) == (8, len(smallest.pieces()))
+    assert small["hidden_size"] <= config["hidden_size"]
+    assert small.get("layer_types", ["full_attention"])[-1] == "full_attention"
+    assert len(small.get("layer_types", [])) in (0, 8)
+    left = {"model_type", "rms_norm_eps", "rope_parameters", "sliding_window"} & config.keys()
+    assert {key: small[key] for key in left} == {key: config[key] for key in left}
 
 
 def test_a_base_that_cannot_be_used_is_exit_code_1_and_the_way_out(here: FakeOllama) -> None:

@@ -114,7 +114,7 @@ def scaled(family: Family, kind: str) -> dict[str, Any]:
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize(
     ("family", "kind"),
-    [(f, kind) for f in families.FAMILIES for kind in f.scalings if kind != "default"],
+    [(f, kind) for f in families.FAMILIES for kind in f.scalings if kind in SCALED],
     ids=lambda value: getattr(value, "architecture", value),
 )
 def test_a_scaling_that_a_family_may_have_is_in_what_the_converter_writes(

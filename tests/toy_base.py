@@ -6,7 +6,9 @@ The family is Arcee's: a Llama whose MLP has no gate, and another activation.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors.numpy import load_file, save_file
 from tiny import tiny_base_directory
@@ -17,9 +19,9 @@ from pipeline.bases.located import Located, Origin, Report, digests
 from pipeline.common.values import digest_of
 
 
-def shapes(number: Number, layers: int) -> Shapes:
+def shapes(number: Number, layers: int, config: Mapping[str, Any]) -> Shapes:
     """A Llama's without the gates."""
-    found = gated(number, layers)
+    found = gated(number, layers, config)
     return {name: shape for name, shape in found.items() if ".gate_proj." not in name}
 
 

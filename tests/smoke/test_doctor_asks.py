@@ -8,13 +8,33 @@ from pathlib import Path
 import pytest
 import real_ollama
 from click.testing import CliRunner
+from families import family_directory
+from tiny import write_tokenizer
 
+from pipeline.bases.reference import resolve
 from pipeline.cli.commands import main
 from pipeline.common.values import digest_of_file
+from pipeline.run.checks import likeness
 from pipeline.tools import smallest
 from pipeline.tools.ollama import Ollama
 
 pytestmark = pytest.mark.smoke
+
+
+@pytest.mark.filterwarnings("default")  # transformers imports what warns
+@pytest.mark.parametrize("family", ["gemma4", "phi3", "smollm3"])
+def test_of_a_base_elsewhere_a_tiny_one_of_its_kind_gives_a_token_and_nothing_stays(
+    family: str, tmp_path: Path
+) -> None:
+    base = family_directory(family, tmp_path / "base")
+    write_tokenizer(base)
+    (base / "chat_template.jinja").write_text("{{ messages }}")
+    with (
+        real_ollama.serving(tmp_path, real_ollama.binary()) as address,
+        Ollama(address) as ollama,
+    ):
+        assert likeness.gives_a_token(resolve(str(base), Path("/")), ollama)
+        assert not ollama.tags()
 
 
 @pytest.mark.parametrize("version", real_ollama.versions())

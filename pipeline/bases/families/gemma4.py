@@ -108,8 +108,18 @@ def shapes(number: Number, layers: int, config: Mapping[str, Any]) -> Shapes:
     kinds = config.get("layer_types") or []
     first = number("num_hidden_layers") - (config.get("num_kv_shared_layers") or 0)
     found: Shapes = {"model.embed_tokens.weight": (number("vocab_size"), width)}
+    own = config.get("hidden_size_per_layer_input") or 0
+    if own:
+        rows = number("vocab_size_per_layer_input", number("vocab_size"))
+        together = own * number("num_hidden_layers")
+        found["model.embed_tokens_per_layer.weight"] = (rows, together)
+        found["model.per_layer_model_projection.weight"] = (together, width)
     for i in range(layers):
-        attention, mlp = f"model.layers.{i}.self_attn", f"model.layers.{i}.mlp"
+        block = f"model.layers.{i}"
+        if own:
+            found[f"{block}.per_layer_input_gate.weight"] = (own, width)
+            found[f"{block}.per_layer_projection.weight"] = (width, own)
+        attention, mlp = f"{block}.self_attn", f"{block}.mlp"
         kind = kinds[i] if i < len(kinds) else FULL if i % 6 == 5 else SLIDING
         head, keys = _heads(number, config, i, kind)
         wide = inner * (2 if config.get("use_double_wide_mlp") and i >= first else 1)

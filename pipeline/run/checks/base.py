@@ -13,7 +13,7 @@ from pipeline.common import places
 from pipeline.common.errors import PipelineError
 from pipeline.common.words import size
 from pipeline.run import room
-from pipeline.run.checks import serving
+from pipeline.run.checks import likeness, serving
 from pipeline.run.checks.finding import Finding, fail, ok, tried, warn
 from pipeline.spec.spec import Spec
 from pipeline.stages.fetching import served_base
@@ -79,12 +79,12 @@ def available(told: Path = Path("/proc/meminfo")) -> int:
 
 
 def family(base: Reference) -> Finding:
-    """Whether this Ollama computes it: asked for a token where it has the base, else not asked."""
+    """Whether this Ollama computes it: asked for a token, it or a tiny model of its kind."""
     known = families.find(base.architecture)
     if known is None:
         return fail("family", f"{base.architecture} is not supported", SMALLER)
     if base.installed is None:
-        return _untried(base.architecture)
+        return _alike(base)
     if base.path.stat().st_size > available():
         told = f"{base.installed.tag} was not asked: {size(available())} of memory are free"
         return warn("family", told, "Close what takes the memory, and look again.")
@@ -98,15 +98,18 @@ def family(base: Reference) -> Finding:
     return ok("family", f"{base.installed.tag} was asked here, and gave a token")
 
 
-def _untried(architecture: str) -> Finding:
-    """Of a base that this Ollama does not have: what is known of the family elsewhere."""
-    seen = f"{architecture} was tried with Ollama {places.OLLAMA}; not asked here, where"
-    told = f"{seen} the base is not in Ollama"
+def _alike(base: Reference) -> Finding:
+    """Of a base that Ollama does not have: a tiny random model of its configuration is asked."""
     where = serving.running()
-    if where and (version := server.answers(where)) != places.OLLAMA:
-        mend = f"make try-ollama VERSION={version}"
-        return warn("family", f"{told}, and Ollama is {version}", mend)
-    return ok("family", told)
+    if not where:
+        seen = f"{base.architecture} was tried with Ollama {places.OLLAMA}"
+        return ok("family", f"{seen}; no Ollama is running here to be asked")
+    version = server.answers(where)
+    with Ollama(where) as ollama:
+        if likeness.gives_a_token(base, ollama):
+            return ok("family", f"a tiny {base.architecture} was asked here, and gave a token")
+    told = f"a tiny {base.architecture} gives no token in Ollama {version}"
+    return warn("family", told, f"make try-ollama VERSION={version}")
 
 
 def disk(spec: Spec, base: Reference, store: Path) -> Finding:

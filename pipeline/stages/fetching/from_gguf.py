@@ -94,6 +94,15 @@ def write_outline(out: Path, reference: Reference, where: Where) -> None:
     shutil.rmtree(out / "scratch", ignore_errors=True)
 
 
+def config(path: Path) -> dict[str, Any]:
+    """config.json of a GGUF, as far as its keys say it.
+
+    Raises:
+        BadInput: keys that contradict each other.
+    """
+    return _written(_read(path))
+
+
 @lru_cache(maxsize=1)
 def _read(path: Path) -> Read:
     """The front of the file: its lists of tokens take a second to decode."""
@@ -112,16 +121,18 @@ def _write_config(read: Read, out: Path) -> None:
         for short, name in (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))
         if (token := read.key.whole(f"tokenizer.ggml.{name}_token_id", None)) is not None
     }
-    config = {
+    write_json(out / "config.json", {**_written(read), **special})
+    write_json(out / "generation_config.json", special)
+
+
+def _written(read: Read) -> dict[str, Any]:
+    return {
         "architectures": [read.family.architecture],
         "model_type": read.family.model_type,
         **_config(read),
         "tie_word_embeddings": read.key.shape("output.weight") is None,
         "dtype": "bfloat16",
-        **special,
     }
-    write_json(out / "config.json", config)
-    write_json(out / "generation_config.json", special)
 
 
 def _config(read: Read) -> dict[str, Any]:

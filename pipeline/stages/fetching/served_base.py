@@ -31,7 +31,7 @@ from pipeline.stages.fetching.learnt import Oracle, check
 from pipeline.tools import server, smallest
 from pipeline.tools.ollama import Ollama
 
-_LETTERS = "bcdfghjklmnpqrstvwxz"  # Ollama chooses renderers by digits in a name
+LETTERS = "bcdfghjklmnpqrstvwxz"  # Ollama chooses renderers by digits in a name
 FORCED = "Gemma4"  # what architectures begin with
 LARGE = 12_000_000_000  # weights; from there on the other renderer (server/renderer_resolution.go)
 
@@ -72,7 +72,7 @@ def asked(rendered_by: Mapping[str, str], at: str) -> Iterator[Oracle]:
         Missing: no server.
         ToolFailed: it refuses the model.
     """
-    name = f"specialist-learns:{''.join(secrets.choice(_LETTERS) for _ in range(8))}"
+    name = f"specialist-learns:{''.join(secrets.choice(LETTERS) for _ in range(8))}"
     # a stage does not see the user's environment: the server is the one that the base was found in
     environ = {"OLLAMA_HOST": at} if at else os.environ
     with (
