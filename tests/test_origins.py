@@ -382,7 +382,13 @@ def test_what_of_a_base_is_not_taken_over_is_said(show):
 
     facts = gguf.facts(found.path).model_copy(update={"weights": "Q4_K"})
     lines = remarks(Reference(**found.model_dump(), **facts.model_dump()))
-    for words in ("quantized (Q4_K)", "“Be kind.”", "temperature 0.2", "TEMPLATE of base:latest"):
+    for words in (
+        "quantized (Q4_K)",
+        " in Q4_K_M instead of up to ",
+        "“Be kind.”",
+        "temperature 0.2",
+        "TEMPLATE of base:latest",
+    ):
         assert any(words in line for line in lines), words
     plain = located(show())
     assert remarks(Reference(**plain.model_dump(), **gguf.facts(plain.path).model_dump())) == []

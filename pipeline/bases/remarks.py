@@ -6,6 +6,8 @@ from textwrap import shorten
 
 from pipeline.bases.located import Installed
 from pipeline.bases.reference import Reference
+from pipeline.common.words import size
+from pipeline.tools.gguf_types import BYTES_A_WEIGHT
 
 FLOATS = ("", "F32", "F16", "BF16")
 
@@ -25,10 +27,12 @@ def _quantized(base: Reference) -> list[str]:
         return []
     tag = base.installed.tag if base.installed else ""
     finer = f" (often called {tag.partition(':')[0]}:…-fp16)" if tag else ""
+    finest, smaller = (size(int(base.parameters * BYTES_A_WEIGHT[k])) for k in ("Q8_0", "Q4_K_M"))
     return [
         f"the base is quantized ({base.weights}): trained are exactly the weights that it serves,"
-        f" with the rounding in them; a 16-bit build of the same model{finer} starts without it,"
-        " and takes more disk while it is tuned"
+        f" with the rounding in them; a 16-bit build of the same model{finer} starts without it:"
+        f" {size(2 * base.parameters)} to get, a specialist of {smaller} in Q4_K_M instead of"
+        f" up to {finest}"
     ]
 
 

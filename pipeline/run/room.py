@@ -9,10 +9,9 @@ from pathlib import Path
 
 from pipeline.common.errors import BadInput
 from pipeline.common.words import size
+from pipeline.tools.gguf_types import BYTES_A_WEIGHT
 
 SPARE = 1.05  # of what is written: logs, checkpoints, what is not counted
-BYTES = {"F32": 4.0, "BF16": 2.0, "F16": 2.0, "Q8_0": 1.07, "Q6_K": 0.83, "Q4_K_M": 0.61}
-"""Of a weight in a file of that type; others are taken for one byte."""
 
 
 def needed(
@@ -34,7 +33,7 @@ def needed(
         models: where Ollama keeps its files.
         copies: how many Ollama makes: two before 0.34.1, which writes a file anew.
     """
-    files = [int(parameters * BYTES.get(name, 1.0)) for name in types]
+    files = [int(parameters * BYTES_A_WEIGHT.get(name, 1.0)) for name in types]
     found = {store: 0, models: 0}
     if fetches:
         found[store] += 2 * parameters

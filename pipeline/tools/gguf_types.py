@@ -44,3 +44,6 @@ TYPES: dict[int, tuple[str, int, int]] = {
 }
 PLAIN = ("F32", "F16", "BF16", "F64")
 """Those that hold a number as it is; the others are quantized, or no weights."""
+
+BYTES_A_WEIGHT = {"F32": 4.0, "BF16": 2.0, "F16": 2.0, "Q8_0": 1.07, "Q6_K": 0.83, "Q4_K_M": 0.61}
+"""In a file of that type, about; of others one is taken."""
