@@ -46,7 +46,7 @@ check: setup-tests
 	.venv/bin/mypy
 
 test: check
-	.venv/bin/python -m pytest -q -m "not smoke and not gpu"
+	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not smoke and not gpu"
 	.venv/bin/python -m pytest -q -m smoke
 
 test-gpu: setup-tests

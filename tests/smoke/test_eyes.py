@@ -81,10 +81,16 @@ def picture(color: tuple[int, int, int]) -> bytes:
     return out.getvalue()
 
 
-def test_a_specialist_of_it_keeps_its_eyes(seeing: Ollama, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all Ollamas: it is trained once."""
+    return tmp_path_factory.mktemp("store")
+
+
+def test_a_specialist_of_it_keeps_its_eyes(seeing: Ollama, store: Path) -> None:
     """Its template is learnt from Ollama; what sees goes through byte for byte."""
-    told = make("sighted", "eyes", seeing.address, tmp_path, *TINY)
-    assert "registered as sighted:v1" in told
+    told = make("sighted", "eyes", seeing.address, store, *TINY)
+    assert "registered as sighted:v" in told
     assert seeing.show("sighted")["capabilities"] == ["completion", "vision"]
     before, after = (layout(seeing.stored_blob(name)) for name in ("eyes", "sighted"))
     assert before.tensors.keys() == after.tensors.keys()
