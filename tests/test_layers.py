@@ -14,12 +14,12 @@ PACKAGE = Path(__file__).parent.parent / "pipeline"
 # From the ground up: a room imports from itself and from those before it, however that is written.
 ROOMS = (
     *("common", "tools", "made", "spec", "intake", "bases"),
-    *("stages", "run", "release", "chain", "plan", "make", "cli"),
+    *("stages", "run", "release", "evaluation", "chain", "plan", "make", "cli"),
 )
 BESIDE = {"setup": {"common", "tools", "intake"}}  # runs before anything is installed
 HEAVY = {
     *("torch", "transformers", "unsloth", "trl", "peft", "llama_cpp", "gguf", "pyarrow", "numpy"),
-    *("numba", "llvmlite"),
+    *("numba", "llvmlite", "scipy"),
 }
 # Compiled as they are imported: each is imported by name inside the function that needs it.
 COMPILED = ("kernels_", "float_bits", "locator")

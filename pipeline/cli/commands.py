@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.cli import asking, basing, doctoring, keeping, listing, versions
+from pipeline.cli import asking, basing, doctoring, evaluating, keeping, listing, versions
 from pipeline.cli.again import offered
 from pipeline.cli.options import json_or_text, wanted
 from pipeline.cli.outer import Door
@@ -189,6 +189,7 @@ for command in (
     basing.bases,
     asking.ask,
     doctoring.doctor,
+    evaluating.evaluate,
     listing.list_,
     versions.rollback,
     versions.verify,

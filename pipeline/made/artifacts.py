@@ -235,6 +235,36 @@ class Packed(Artifact):
         return found
 
 
+class Scored(BaseModel):
+    """A GGUF file that is scored, known by its content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    path: Path
+    """The file, or the first one that it is split into."""
+
+
+class Scores(Artifact):
+    """How likely a model finds the answers of the test part.
+
+    Files: rows.jsonl, a line {"row": str, "body": float, "words": int, "end": float, "ends": int}
+    each: the beginning of the conversation's digest; nats of the answers' tokens together, and how
+    many they are; the same of the tokens that end its turns.
+    """
+
+    FILES = ("rows.jsonl",)
+
+    examples: int = 0
+    """Conversations that stood in front of each."""
+
+    def each(self) -> Iterator[dict[str, Any]]:
+        """The rows one by one."""
+        with (self.path / "rows.jsonl").open("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+
 class Specialist(BaseModel):
     """Everything that a release registers."""
 

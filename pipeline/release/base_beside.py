@@ -35,33 +35,37 @@ def base_of(
     """
     if not version.origin:
         raise BadInput(f"the record of {version.tag} does not tell its base", "Make it again.")
-    found = _found(version, folders)
-    if found.installed:
-        return found.installed.tag
-    if found.format != "gguf" or len(found.files) > 1:
+    base = found(version, folders)
+    if base.installed:
+        return base.installed.tag
+    if base.format != "gguf" or len(base.files) > 1:
         raise BadInput(
-            f"the base {found.name} is no single GGUF file: Ollama cannot be asked for it",
+            f"the base {base.name} is no single GGUF file: Ollama cannot be asked for it",
             "Only the specialist answers.",
         )
-    name = f"{NAMESPACE}{found.digest[:12]}:latest"
+    name = f"{NAMESPACE}{base.digest[:12]}:latest"
     if not ollama.exists(name):
-        digest = file_digest(found.path)
-        ollama.upload(found.path, digest, report)
+        digest = file_digest(base.path)
+        ollama.upload(base.path, digest, report)
         ollama.create(name, digest, guess=True)
     return name
 
 
-def _found(version: Version, folders: Sequence[Path]) -> Reference:
-    """The base as it was, in the first folder that has it."""
+def found(version: Version, folders: Sequence[Path]) -> Reference:
+    """The base as it was, in the first folder that has it.
+
+    Raises:
+        PipelineError: it has gone, or is another one now.
+    """
     faults: list[PipelineError] = []
     for folder in folders:
         try:
-            found = resolve(version.origin, folder)
+            base = resolve(version.origin, folder)
         except PipelineError as error:
             faults.append(error)
             continue
-        if found.digest == version.origin_digest:
-            return found
+        if base.digest == version.origin_digest:
+            return base
         faults.append(
             BadInput(
                 f"{version.origin} is another model now than {version.tag} was made from",

@@ -21,9 +21,9 @@ from pipeline.common.progress import Progress
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
 from pipeline.stages.packing import tree
-from pipeline.stages.packing.losses import surprisal
 from pipeline.stages.packing.tree import UNTRAINED
 from pipeline.tools.llamacpp import Model
+from pipeline.tools.teacher import surprisal
 
 if TYPE_CHECKING:
     import numpy as np

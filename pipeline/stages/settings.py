@@ -177,6 +177,24 @@ def _load(
     return "4-bit"
 
 
+class Bare(Settings):
+    """How a base is stored to be compared with its specialist."""
+
+    quantization: str
+    """llama.cpp's name of the type."""
+
+
+class Score(Settings):
+    """What a model is asked how likely it finds it."""
+
+    examples: int = 0
+    """Conversations of the training part that are put in front, at most."""
+    room: int = 0
+    """Tokens that they may take."""
+    system: str = ""
+    """Of the rows without a system turn, where there are examples; else it is in them."""
+
+
 def quantization(wanted: str, base: Reference) -> str:
     """The types that are packed, with commas.
 

@@ -164,11 +164,11 @@ class Model:
         import numpy as np
 
         llama = library()
-        with self._context(len(ids), block, threads) as (context, batch):
+        with self.context(len(ids), block, threads) as (context, batch):
             for begin in range(0, len(ids) - 1, block):
                 some = ids[begin : min(begin + block, len(ids) - 1)]
                 wanted = [begin + i + 1 >= start for i in range(len(some))]
-                _fill(batch, some, begin, wanted)
+                fill(batch, some, begin, wanted)
                 if llama.llama_decode(context, batch) != 0:
                     raise ToolFailed("llama.cpp cannot evaluate this model")
                 for i in (i for i, want in enumerate(wanted) if want):
@@ -176,12 +176,22 @@ class Model:
                     yield np.ctypeslib.as_array(row, shape=(self.tokens,)).astype(np.float64)
 
     @contextmanager
-    def _context(self, length: int, block: int, threads: int) -> Iterator[tuple[Any, Any]]:
-        """A context for `length` tokens, and a batch of `block`."""
+    def context(
+        self, length: int, block: int, threads: int, *, outputs: int = 0
+    ) -> Iterator[tuple[Any, Any]]:
+        """A context for `length` tokens, and a batch of `block`.
+
+        Args:
+            outputs: tokens of a batch whose logits are kept, at most; 0 for all.
+
+        Raises:
+            ToolFailed: llama.cpp makes none for this model.
+        """
         llama = library()
         params = llama.llama_context_default_params()
         params.n_ctx = max(length, 32)
         params.n_batch = params.n_ubatch = max(min(block, length), 32)
+        params.n_outputs_max = outputs
         params.n_threads = params.n_threads_batch = threads
         context = llama.llama_init_from_model(self._model, params)
         if not context:
@@ -198,8 +208,8 @@ class Model:
         import numpy as np
 
         llama = library()
-        with self._context(len(ids), len(ids), threads) as (context, batch):
-            _fill(batch, ids, 0, [True] * len(ids))
+        with self.context(len(ids), len(ids), threads) as (context, batch):
+            fill(batch, ids, 0, [True] * len(ids))
             if llama.llama_decode(context, batch) != 0:
                 raise ToolFailed("llama.cpp cannot evaluate this model")
             rows = llama.llama_get_logits(context)
@@ -217,7 +227,7 @@ def _overrides(changed: Mapping[str, int]) -> Any:
     return found
 
 
-def _fill(batch: Any, ids: Sequence[int], begin: int, wanted: Sequence[bool]) -> None:
+def fill(batch: Any, ids: Sequence[int], begin: int, wanted: Sequence[bool]) -> None:
     """Tokens at the positions from `begin` on; logits where they are wanted."""
     for i, token in enumerate(ids):
         batch.token[i], batch.pos[i] = token, begin + i

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.stages.packing.tree import UNTRAINED, Sequence_
 from pipeline.tools.llamacpp import Model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from pipeline.tools.teacher import teacher
 
 LEAST = 0.9  # of the gain: a file that keeps less is refused
 
@@ -22,21 +18,12 @@ def of(file: Path, held: Sequence[Sequence_], threads: int) -> float:
     Raises:
         ToolFailed: llama.cpp cannot open or evaluate it.
     """
-    found = []
-    with Model(file, weights=True) as model:
+    found: list[float] = []
+    longest = max(len(ids) for ids, _ in held)
+    with Model(file, weights=True) as model, teacher(model, longest, threads) as reader:
         for ids, labels in held:
-            for i, logits in enumerate(model.each_logits(ids, 1, threads), start=1):
-                if labels[i] != UNTRAINED:
-                    found.append(surprisal(logits, ids[i]))
+            found += reader.surprisals(ids, [label != UNTRAINED for label in labels])
     return sum(found) / len(found)
-
-
-def surprisal(row: NDArray[np.float64], token: int) -> float:
-    """-log of the softmax at a token, in nats; `row` holds the logits of the vocabulary."""
-    import numpy as np
-
-    top = row.max()
-    return float(top + np.log(np.exp(row - top).sum()) - row[token])
 
 
 def kept(before: float, tuned: float, after: float) -> float:

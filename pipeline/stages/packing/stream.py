@@ -43,7 +43,7 @@ ROOM = 64 << 20  # bytes that stay free on the disk
 
 def write(
     base: AbstractContextManager[Weights],
-    adapter: Path,
+    adapter: Path | None,
     tensors: Sequence[Tensor],
     outputs: dict[Path, Target],
     *,
@@ -54,7 +54,7 @@ def write(
 
     Args:
         base: its weights by the directory's names.
-        adapter: a folder in PEFT's format.
+        adapter: a folder in PEFT's format; None for the base as it is.
         tensors: of the GGUF, in the order in which they are written.
         outputs: what goes into which file.
 
@@ -72,7 +72,7 @@ def write(
     clock = Clock()
     with ExitStack() as stack:
         weights = stack.enter_context(base)
-        loras = stack.enter_context(opened_adapter(adapter, weights))
+        loras = stack.enter_context(opened_adapter(adapter, weights)) if adapter else {}
         merged = Merged(weights, loras, clock)
         beside = [stack.enter_context(whole(path)) for path in outputs]
         files = [stack.enter_context(path.open("wb")) for path in beside]

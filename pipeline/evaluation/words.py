@@ -1,0 +1,44 @@
+"""What was found, in sentences."""
+
+from __future__ import annotations
+
+import math
+
+from pipeline.evaluation import intervals
+from pipeline.evaluation.compare import CLEARLY, FEWEST, Comparison
+
+
+def sentence(found: Comparison) -> str:
+    """Of one comparison: what is shown, and how sure it is."""
+    rows = f"{found.better} of {found.rows} rows"
+    if found.interval is None:
+        needed = FEWEST - found.rows
+        return (
+            f"Too few rows to compare with {found.rival}: better on {rows}; {needed} more would do"
+        )
+    if found.verdict == "open":
+        low, high = -found.interval.high, -found.interval.low  # as what the specialist loses more
+        return (
+            f"Not to be told from {found.rival} by these rows: the difference is"
+            f" {-found.less:+.2f} nats per token ({low:+.2f} to {high:+.2f}); about"
+            f" {_needed(found)} rows would show one of that size"
+        )
+    much, low, high = (abs(x) for x in (found.less, found.interval.low, found.interval.high))
+    low, high = min(low, high), max(low, high)
+    word, more = ("Better", "less") if found.verdict == "better" else ("Worse", "more")
+    rows = rows if word == "Better" else f"{found.rows - found.better} of {found.rows} rows"
+    told = (
+        f"{word} than {found.rival} on {rows}: {much:.2f} nats per token {more}"
+        f" ({low:.2f} to {high:.2f}), so a right answer is {math.exp(much):.1f} times"
+        f" {'likelier' if word == 'Better' else 'less likely'} per token"
+    )
+    one = f"; one row makes {found.outlier:.0%} of the difference"
+    return told + (one if found.rows >= FEWEST and found.outlier > CLEARLY else "")
+
+
+def _needed(found: Comparison) -> str:
+    size = abs(found.less)
+    if size < 1e-6:
+        return "any number of"
+    count = intervals.rows_needed(found.spread, size)
+    return f"{count:,}" if count < 100_000 else "far more"

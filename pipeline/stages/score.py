@@ -1,0 +1,121 @@
+"""score: how likely a model finds the answers of held-out rows, each token behind what precedes it.
+
+A specialist and its base are asked for the same tokens: those of the test part, or the same answers
+behind some examples.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pipeline.bases import families
+from pipeline.bases.gguf_keys import Keys
+from pipeline.bases.text_part import text_part
+from pipeline.common.errors import BadInput
+from pipeline.common.progress import Progress
+from pipeline.common.values import digest_of
+from pipeline.made.artifacts import Base, Dataset, Scored, Scores
+from pipeline.made.stage import Stage, Where, like_before
+from pipeline.stages.packing.text_file import text_file
+from pipeline.stages.preparing.segmenter import UNTRAINED
+from pipeline.stages.preparing.tokens import Tokens
+from pipeline.stages.scoring import examples
+from pipeline.stages.settings import Score
+from pipeline.tools import llamacpp
+from pipeline.tools.gguf_layout import layouts
+from pipeline.tools.gguf_parts import parts
+from pipeline.tools.teacher import Teacher, teacher
+
+STAGE = Stage(
+    "score",
+    version=1,
+    settings=Score,
+    inputs={"base": Base, "data": Dataset, "model": Scored},
+    makes=Scores,
+    expected=like_before(5),
+    pinned=(llamacpp.REVISION,),
+)
+ROW = 16  # hex digits by which a row is known
+Asked = tuple[list[int], list[bool], set[int]]
+"""Token ids, which of them are answers, and which of those end a turn."""
+
+
+def run(
+    out: Path, settings: Score, base: Base, data: Dataset, model: Scored, *, where: Where
+) -> Scores:
+    """Score every row of the test part.
+
+    Raises:
+        BadInput: no example fits into the room for them.
+        ToolFailed: llama.cpp cannot open or evaluate the model.
+    """
+    rows = list(data.each("test"))
+    shown, asked = _asked(settings, base, data, rows)
+    with _opened(model.path, out / "scratch") as plain:
+        longest = max((len(ids) for several in asked for ids, _, _ in several), default=1)
+        with (
+            llamacpp.Model(plain, weights=True) as opened,
+            teacher(opened, longest, where.threads) as reader,
+            (out / "rows.jsonl").open("w", encoding="utf-8") as file,
+        ):
+            for done, (row, several) in enumerate(zip(rows, asked, strict=True), start=1):
+                file.write(json.dumps({"row": _named(row), **_sums(reader, several)}) + "\n")
+                where.report(Progress(done, len(rows)))
+    return Scores.at(out, examples=shown)
+
+
+def _named(row: dict[str, Any]) -> str:
+    return digest_of(row["messages"])[:ROW]
+
+
+def _asked(
+    settings: Score, base: Base, data: Dataset, rows: list[dict[str, Any]]
+) -> tuple[int, list[list[Asked]]]:
+    """How many examples are shown, and what each row asks."""
+    if not settings.examples:
+        found = [[(s["ids"], s["labels"]) for s in row["sequences"]] for row in rows]
+        return 0, [[_parted(ids, [x != UNTRAINED for x in labels]) for ids, labels in several]
+                   for several in found]  # fmt: skip
+    with Tokens(base, by_pieces=False) as tokens:
+        shown = examples.chosen(base, data, settings.examples, settings.room, tokens)
+        if not shown:
+            raise BadInput(f"no example fits into {settings.room} tokens")
+        behind = [examples.behind(base, row, shown, settings.system, tokens) for row in rows]
+        tokens.settle()
+    return len(shown) // 2, [
+        [_parted(one.ids, _within(len(one.ids), one.answers)) for one in several]
+        for several in behind
+    ]
+
+
+def _within(length: int, stretches: list[tuple[int, int]]) -> list[bool]:
+    return [any(start <= i < end for start, end in stretches) for i in range(length)]
+
+
+def _parted(ids: list[int], wanted: list[bool]) -> Asked:
+    last = {i for i, (now, after) in enumerate(pairwise([*wanted, False])) if now and not after}
+    return ids, wanted, last
+
+
+def _sums(reader: Teacher, several: list[Asked]) -> dict[str, float | int]:
+    found: dict[str, float | int] = {"body": 0.0, "words": 0, "end": 0.0, "ends": 0}
+    for ids, wanted, last in several:
+        places = [i for i, want in enumerate(wanted) if want]
+        for i, nats in zip(places, reader.surprisals(ids, wanted), strict=True):
+            sums, count = ("end", "ends") if i in last else ("body", "words")
+            found[sums] += nats
+            found[count] += 1
+    return found
+
+
+def _opened(path: Path, scratch: Path) -> Any:
+    """A file that llama.cpp opens, of one that only Ollama's own may, until the block ends."""
+    every = parts(path)
+    found = layouts(every)
+    family = families.of_gguf(Keys(path, found).architecture)
+    if family is None or family.gguf is None:
+        raise BadInput(f"{path}: a GGUF of this family is not scored")
+    return text_file(every, text_part(found, family.gguf), scratch, weights=True)

@@ -1,0 +1,1 @@
+"""The parts of `score`: examples in a prompt, likelihood by llama.cpp."""

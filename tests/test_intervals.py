@@ -1,0 +1,63 @@
+"""The intervals hold what they promise: simulated, with few rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pipeline.evaluation import intervals
+
+TIMES = 4000
+
+
+def covered(lows: np.ndarray, highs: np.ndarray, truth: float) -> float:
+    return float(((lows <= truth) & (truth <= highs)).mean())
+
+
+@pytest.mark.parametrize("count", [10, 17, 40])
+@pytest.mark.parametrize("kind", ["normal", "heavy tails"])
+def test_a_mean_lies_in_its_interval_as_often_as_promised(kind: str, count: int) -> None:
+    random = np.random.default_rng(count)
+    shape = (TIMES, count)
+    drawn = random.normal(size=shape) if kind == "normal" else random.standard_t(3, shape)
+    found = [intervals.mean(row.tolist()) for row in drawn + 0.3]
+    lows, highs = (np.array([getattr(i, side) for i in found]) for side in ("low", "high"))
+    assert covered(lows, highs, 0.3) >= 0.93
+
+
+# Chances that only one model, only the other, and both are right.
+CHANCES = [(0.1, 0.1, 0.7), (0.3, 0.05, 0.5), (0.02, 0.02, 0.9), (0.3, 0.3, 0.3), (0.0, 0.1, 0.8)]
+
+
+@pytest.mark.parametrize("count", [5, 10, 17, 40])
+@pytest.mark.parametrize("chances", CHANCES)
+def test_a_difference_of_shares_lies_in_its_interval(chances, count: int) -> None:
+    random = np.random.default_rng(7)
+    one, other, both = chances
+    drawn = random.choice(4, (TIMES, count), p=[one, other, both, 1 - sum(chances)])
+    pairs = [((row == 0) | (row == 2), (row == 1) | (row == 2)) for row in drawn]
+    found = [intervals.paired_shares(a.tolist(), b.tolist()) for a, b in pairs]
+    lows, highs = (np.array([getattr(i, side) for i in found]) for side in ("low", "high"))
+    assert covered(lows, highs, one - other) >= 0.94
+
+
+def test_known_numbers() -> None:
+    found = intervals.mean([1.0, 2.0, 3.0, 4.0])  # t of 3 degrees of freedom: 3.1824
+    assert found.value == 2.5
+    assert found.high - 2.5 == pytest.approx(3.1824 * math.sqrt(5 / 3) / 2, rel=1e-4)
+    wilson = intervals.share(8, 10)
+    assert (wilson.low, wilson.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert intervals.at_most(0, 17) == pytest.approx(1 - 0.05 ** (1 / 17))
+    assert intervals.at_most(3, 3) == 1.0
+    assert intervals.rows_needed(0.1, 0.025) == 128
+    assert intervals.paired_shares([True] * 9, [False] * 9).above
+    assert not intervals.paired_shares([True, False], [False, True]).above
+
+
+def test_what_gives_no_interval_is_an_error() -> None:
+    with pytest.raises(ValueError, match="two values"):
+        intervals.mean([1.0])
+    with pytest.raises(ValueError, match="both sides"):
+        intervals.paired_shares([], [])
