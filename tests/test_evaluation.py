@@ -18,14 +18,15 @@ from pipeline.common.errors import BadInput
 from pipeline.common.values import digest_of
 from pipeline.evaluation import rivals
 from pipeline.evaluation.compare import Measured, compare, measured
-from pipeline.evaluation.words import sentence
+from pipeline.evaluation.memory import memory
+from pipeline.evaluation.words import remembered, sentence
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
 from pipeline.release import made_of
 from pipeline.release.version import Version
 from pipeline.stages import bare, score
 from pipeline.stages.preparing.tokens import Tokens
-from pipeline.stages.scoring import examples
+from pipeline.stages.scoring import examples, general
 from pipeline.stages.settings import Bare, Score
 from pipeline.tools import smallest
 from pipeline.tools.llamacpp import Model
@@ -245,7 +246,7 @@ def test_nothing_is_scored_twice(world: Version) -> None:
 
     for _ in range(2):
         rivals.evaluate(world, Counted(), [Path("/")])
-    assert ran == ["score"] * 3
+    assert ran == ["score"] * 3 + ["recall"] * 2
 
 
 def test_a_version_that_held_nothing_back_cannot_be_evaluated(
@@ -255,6 +256,33 @@ def test_a_version_that_held_nothing_back_cannot_be_evaluated(
     monkeypatch.setattr(made_of, "specialist", lambda version, store: none)
     with pytest.raises(BadInput, match="held back no row"):
         rivals.evaluate(world, InProcess(), [Path("/")])
+
+
+def items(margins: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"question": str(i), "kind": "fact", "language": "es" if i % 2 else "en", "margin": margin}
+        for i, margin in enumerate(margins)
+    ]
+
+
+def test_forgetting_is_told_when_it_is_shown() -> None:
+    found = memory(items([1.0] * 60 + [-1.0] * 20), items([1.0] * 45 + [-1.0] * 35))
+    assert (found.questions, found.base, found.specialist, found.kept) == (80, 60, 45, 45)
+    assert found.languages == {"en": (40, 30, 23), "es": (40, 30, 22)}
+    told = remembered(found, "tiny:v1")
+    assert "the base has 60 of 80 right, tiny:v1 45; of the base's it keeps 45" in told
+    assert "(en 23 of 30, es 22 of 30; -19 points, -27 to -9): it forgot." in told
+    same = memory(items([1.0] * 60 + [-1.0] * 20), items([2.0] * 58 + [-1.0] * 20 + [1.0] * 2))
+    assert remembered(same, "x").endswith("no forgetting is shown")
+
+
+def test_the_questions_are_half_english_half_spanish_and_no_answer_stands_twice() -> None:
+    every = general.items()
+    assert len(every) == len({item.question for item in every}) == 160
+    assert sum(item.language == "es" for item in every) == 80
+    for item in every:
+        assert len(set(item.answers)) == len(item.answers) == (4 if item.kind == "fact" else 2)
+        assert item.question.endswith("?")
 
 
 @pytest.mark.parametrize("arguments", [["nobody"], ["nobody", "v3"], ["no/name:x"]])

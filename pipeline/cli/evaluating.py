@@ -39,7 +39,8 @@ def evaluate(
     """Compare the specialist NAME with its base on rows that it was not trained on.
 
     Measured is how likely each finds the right answers: the loss in nats per token, less is better.
-    The base is asked as it came, and with examples of your own in its prompt.
+    The base is asked as it came, and with examples of your own in its prompt. Then both are asked
+    160 everyday questions, to see what the specialist forgot.
 
     \b
     Examples:
@@ -75,7 +76,7 @@ def evaluate(
 
 def text(made: Evaluation) -> str:
     """For people."""
-    from pipeline.evaluation.words import sentence
+    from pipeline.evaluation.words import remembered, sentence
 
     rows = len(made.specialist.rows)
     every = sorted([*made.rivals, made.specialist], key=lambda one: -one.loss)
@@ -90,6 +91,7 @@ def text(made: Evaluation) -> str:
         ),
         "",
         *(sentence(each) for each in made.comparisons),
+        *([remembered(made.memory, made.version.tag)] if made.memory else []),
     ]
     return "\n".join(lines)
 
@@ -104,4 +106,5 @@ def value(made: Evaluation) -> dict[str, Any]:
         "version": made.version.version,
         "models": [{**asdict(one), "loss": one.loss} for one in every],
         "comparisons": [{**asdict(one), "verdict": one.verdict} for one in made.comparisons],
+        "memory": made.memory and {**asdict(made.memory), "forgot": made.memory.forgot},
     }

@@ -9,12 +9,13 @@ from pathlib import Path
 from pipeline.common.errors import BadInput, PipelineError
 from pipeline.common.values import digest_of
 from pipeline.evaluation.compare import Comparison, Measured, compare, measured
+from pipeline.evaluation.memory import Memory, memory
 from pipeline.made.artifacts import Scored, Specialist
 from pipeline.release import base_beside, made_of
 from pipeline.release.version import Version
 from pipeline.run.engine import Engine
-from pipeline.stages import bare, score
-from pipeline.stages.settings import Bare, Score
+from pipeline.stages import bare, recall, score
+from pipeline.stages.settings import Bare, Recall, Score
 
 EXAMPLES = 8  # at most, in half of the context that is served
 CONTEXT = 4096  # tokens, where no PARAMETER says it
@@ -29,6 +30,8 @@ class Evaluation:
     specialist: Measured
     rivals: tuple[Measured, ...]
     comparisons: tuple[Comparison, ...]
+    memory: Memory | None
+    """None where the base could not be asked."""
 
 
 def evaluate(
@@ -61,14 +64,26 @@ def evaluate(
         for kind in list(made.packed.files)[1:]
     ]
     rivals += [_other(each, engine, made) for each in against]
+    known: Memory | None = None
     try:
         base = _base(version, made, engine, folders)
     except PipelineError as error:
         say(f"the base is not measured: {error.what}")
     else:
         rivals += _of_base(engine, made, base, say)
-    found = tuple(rivals)
-    return Evaluation(version, specialist, found, tuple(_compared(specialist, r) for r in found))
+        known = _remembered(engine, made, base)
+    compared = tuple(_compared(specialist, rival) for rival in rivals)
+    return Evaluation(version, specialist, tuple(rivals), compared, known)
+
+
+def _remembered(engine: Engine, made: Specialist, base: Scored) -> Memory:
+    """Everyday questions, asked of both as the specialist is served."""
+    asked = Recall(system=made.system)
+    found = [
+        list(engine.do(recall.STAGE, asked, base=made.base, model=model).each())
+        for model in (base, _served(made))
+    ]
+    return memory(*found)
 
 
 def _compared(specialist: Measured, rival: Measured) -> Comparison:

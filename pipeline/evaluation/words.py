@@ -6,6 +6,7 @@ import math
 
 from pipeline.evaluation import intervals
 from pipeline.evaluation.compare import CLEARLY, FEWEST, Comparison
+from pipeline.evaluation.memory import Memory
 
 
 def sentence(found: Comparison) -> str:
@@ -34,6 +35,23 @@ def sentence(found: Comparison) -> str:
     )
     one = f"; one row makes {found.outlier:.0%} of the difference"
     return told + (one if found.rows >= FEWEST and found.outlier > CLEARLY else "")
+
+
+def remembered(found: Memory, name: str) -> str:
+    """What is left of what the base knew."""
+    points = [round(100 * x) for x in (found.more.value, found.more.low, found.more.high)]
+    by = ", ".join(
+        f"{language} {after} of {before}"
+        for language, (_, before, after) in found.languages.items()
+    )
+    told = (
+        f"Everyday questions: the base has {found.base} of {found.questions} right, {name}"
+        f" {found.specialist}; of the base's it keeps {found.kept} ({by}; {points[0]:+d} points,"
+        f" {points[1]:+d} to {points[2]:+d})"
+    )
+    if found.forgot:
+        return f"{told}: it forgot. Fewer epochs keep more (--set tune.epochs=…)"
+    return f"{told}: no forgetting is shown"
 
 
 def _needed(found: Comparison) -> str:

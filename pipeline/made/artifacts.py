@@ -265,6 +265,23 @@ class Scores(Artifact):
                 yield json.loads(line)
 
 
+class Recalled(Artifact):
+    """What a model makes of everyday questions.
+
+    Files: items.jsonl, a line {"question": str, "kind": str, "language": str, "margin": float}
+    each: by how many nats the right answer is likelier than the best wrong one; above 0 it is
+    right.
+    """
+
+    FILES = ("items.jsonl",)
+
+    def each(self) -> Iterator[dict[str, Any]]:
+        """The items one by one."""
+        with (self.path / "items.jsonl").open("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+
 class Specialist(BaseModel):
     """Everything that a release registers."""
 

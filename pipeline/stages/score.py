@@ -11,22 +11,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from pipeline.bases import families
-from pipeline.bases.gguf_keys import Keys
-from pipeline.bases.text_part import text_part
 from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
 from pipeline.common.values import digest_of
 from pipeline.made.artifacts import Base, Dataset, Scored, Scores
 from pipeline.made.stage import Stage, Where, like_before
-from pipeline.stages.packing.text_file import text_file
 from pipeline.stages.preparing.segmenter import UNTRAINED
 from pipeline.stages.preparing.tokens import Tokens
 from pipeline.stages.scoring import examples
+from pipeline.stages.scoring.opening import opened_to_score
 from pipeline.stages.settings import Score
 from pipeline.tools import llamacpp
-from pipeline.tools.gguf_layout import layouts
-from pipeline.tools.gguf_parts import parts
 from pipeline.tools.teacher import Teacher, teacher
 
 STAGE = Stage(
@@ -54,7 +49,7 @@ def run(
     """
     rows = list(data.each("test"))
     shown, asked = _asked(settings, base, data, rows)
-    with _opened(model.path, out / "scratch") as plain:
+    with opened_to_score(model.path, out / "scratch") as plain:
         longest = max((len(ids) for several in asked for ids, _, _ in several), default=1)
         with (
             llamacpp.Model(plain, weights=True) as opened,
@@ -109,13 +104,3 @@ def _sums(reader: Teacher, several: list[Asked]) -> dict[str, float | int]:
             found[sums] += nats
             found[count] += 1
     return found
-
-
-def _opened(path: Path, scratch: Path) -> Any:
-    """A file that llama.cpp opens, of one that only Ollama's own may, until the block ends."""
-    every = parts(path)
-    found = layouts(every)
-    family = families.of_gguf(Keys(path, found).architecture)
-    if family is None or family.gguf is None:
-        raise BadInput(f"{path}: a GGUF of this family is not scored")
-    return text_file(every, text_part(found, family.gguf), scratch, weights=True)

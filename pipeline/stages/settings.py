@@ -195,6 +195,13 @@ class Score(Settings):
     """Of the rows without a system turn, where there are examples; else it is in them."""
 
 
+class Recall(Settings):
+    """How everyday questions are asked."""
+
+    system: str
+    """As it is served; '' for none."""
+
+
 def quantization(wanted: str, base: Reference) -> str:
     """The types that are packed, with commas.
 

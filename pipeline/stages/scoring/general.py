@@ -1,0 +1,28 @@
+"""Questions of everyday knowledge with right and wrong answers, in English and Spanish (CC0)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FILE = Path(__file__).parent / "general.tsv"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A question and its answers."""
+
+    kind: str
+    """`fact`: one of four; `plausible`: one of two."""
+    language: str
+    """`en` or `es`."""
+    question: str
+    answers: tuple[str, ...]
+    """The right one first."""
+
+
+def items() -> list[Item]:
+    """All of them, in the file's order."""
+    lines = FILE.read_text(encoding="utf-8").splitlines()
+    found = [line.split("\t") for line in lines if not line.startswith("#")]
+    return [Item(kind, lang, question, tuple(answers)) for kind, lang, question, *answers in found]
