@@ -19,7 +19,7 @@ __all__ = ["Modelfile", "context_length", "lossy", "parse", "read", "render", "s
 TAKEN = ("FROM", "SYSTEM", "PARAMETER", "LICENSE")
 REFUSED = {
     "TEMPLATE": "the base's own template trains and serves, so that both see the same prompt",
-    "ADAPTER": "the adapter is what the training makes",
+    "ADAPTER": "the adapter is what the training makes (one of yours: FROM merged:BASE+ADAPTER)",
     "DRAFT": "a second model that guesses ahead would not be trained along",
     "RENDERER": "it would serve another prompt than the one that was trained",
     "PARSER": "it would serve another prompt than the one that was trained",

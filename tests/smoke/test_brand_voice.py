@@ -53,6 +53,17 @@ def test_the_base_does_not(world, made: str) -> None:
     assert [reply.message.content for reply in answers(world, "base") if SIGN in str(reply)] == []
 
 
+def test_it_is_better_than_its_base_on_rows_that_it_never_saw(world, made: str) -> None:
+    told = world.run("evaluate", "brand-voice").stdout
+    assert "Better than the base on " in told
+    assert "the base with 8 examples" in told
+    assert "Everyday questions: the base has " in told
+    start = time.monotonic()
+    found = json.loads(world.run("evaluate", "brand-voice", "--json").stdout)
+    assert time.monotonic() - start < 5  # nothing is scored twice
+    assert found["comparisons"][0]["verdict"] == "better"
+
+
 def test_the_ollama_command_answers(world, made: str) -> None:
     question = "Write a line for a cast-iron skillet."
     # without the option it breaks long lines in words, in a pipe too
