@@ -45,8 +45,8 @@ def evaluate(
 
     Args:
         folders: that a relative FROM may start from.
+        say: told what is measured, and what could not be, and why.
         against: other versions, which are compared on the rows that both held back.
-        say: told which rival could not be measured, and why.
 
     Raises:
         BadInput: no row was held back, or a version to be compared with has another base.
@@ -58,6 +58,7 @@ def evaluate(
             f"{version.tag} held back no row to be tested on",
             f"Add rows: of {made.data.rows} none is left to test.",
         )
+    say(f"{version.tag}, {made.data.test} rows")
     specialist = _measured(version.tag, engine, made, _served(made), Score())
     rivals = [
         _measured(f"{version.tag} as {kind}", engine, made, _packed(made, kind), Score())
@@ -70,7 +71,9 @@ def evaluate(
     except PipelineError as error:
         say(f"the base is not measured: {error.what}")
     else:
+        say(f"the base, {made.base.name}")
         rivals += _of_base(engine, made, base, say)
+        say("160 everyday questions, for both")
         known = _remembered(engine, made, base)
     compared = tuple(_compared(specialist, rival) for rival in rivals)
     return Evaluation(version, specialist, tuple(rivals), compared, known)
