@@ -58,6 +58,13 @@ def test_worse_is_said_as_plainly():
     assert found.endswith("times less likely per token")
 
 
+def test_a_small_difference_is_told_in_per_cent():
+    rows = [3.0, 3.1, 2.9, 3.0, 3.2, 3.0]
+    more = [loss + 0.1 + 0.001 * i for i, loss in enumerate(rows)]
+    assert said(rows, more).endswith("so a right answer is 11% likelier per token")
+    assert said(more, rows).endswith("so a right answer is 10% less likely per token")
+
+
 def test_what_rows_do_not_show_is_said_with_how_many_would():
     found = said([3.0, 3.2, 2.9, 3.1, 3.0], [3.1, 3.0, 3.1, 3.0, 3.1])
     assert found.startswith("Not to be told from the base by these rows: the difference is -0.02")

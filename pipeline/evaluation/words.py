@@ -26,12 +26,12 @@ def sentence(found: Comparison) -> str:
         )
     much, low, high = (abs(x) for x in (found.less, found.interval.low, found.interval.high))
     low, high = min(low, high), max(low, high)
-    word, more = ("Better", "less") if found.verdict == "better" else ("Worse", "more")
-    rows = rows if word == "Better" else f"{found.rows - found.better} of {found.rows} rows"
+    better = found.verdict == "better"
+    word, more = ("Better", "less") if better else ("Worse", "more")
+    rows = rows if better else f"{found.rows - found.better} of {found.rows} rows"
     told = (
         f"{word} than {found.rival} on {rows}: {much:.2f} nats per token {more}"
-        f" ({low:.2f} to {high:.2f}), so a right answer is {math.exp(much):.1f} times"
-        f" {'likelier' if word == 'Better' else 'less likely'} per token"
+        f" ({low:.2f} to {high:.2f}), so a right answer is {_times(much, better=better)} per token"
     )
     one = f"; one row makes {found.outlier:.0%} of the difference"
     return told + (one if found.rows >= FEWEST and found.outlier > CLEARLY else "")
@@ -52,6 +52,14 @@ def remembered(found: Memory, name: str) -> str:
     if found.forgot:
         return f"{told}: it forgot. Fewer epochs keep more (--set tune.epochs=…)"
     return f"{told}: no forgetting is shown"
+
+
+def _times(nats: float, *, better: bool) -> str:
+    """The difference as a ratio of probabilities."""
+    word = "likelier" if better else "less likely"
+    if nats >= math.log(2):
+        return f"{math.exp(nats):.1f} times {word}"
+    return f"{math.expm1(nats) if better else -math.expm1(-nats):.0%} {word}"
 
 
 def _needed(found: Comparison) -> str:
