@@ -8,6 +8,8 @@ from pipeline.evaluation import intervals
 from pipeline.evaluation.compare import CLEARLY, FEWEST, Comparison
 from pipeline.evaluation.memory import Memory
 
+NOTHING = 1e-6  # nats
+
 
 def sentence(found: Comparison) -> str:
     """Of one comparison: what is shown, and how sure it is."""
@@ -17,6 +19,8 @@ def sentence(found: Comparison) -> str:
         return (
             f"Too few rows to compare with {found.rival}: better on {rows}; {needed} more would do"
         )
+    if max(abs(found.less), found.spread) < NOTHING:
+        return f"Equal to {found.rival} on all {found.rows} rows"
     if found.verdict == "open":
         low, high = -found.interval.high, -found.interval.low  # as what the specialist loses more
         return (
@@ -63,8 +67,5 @@ def _times(nats: float, *, better: bool) -> str:
 
 
 def _needed(found: Comparison) -> str:
-    size = abs(found.less)
-    if size < 1e-6:
-        return "any number of"
-    count = intervals.rows_needed(found.spread, size)
+    count = intervals.rows_needed(found.spread, max(abs(found.less), NOTHING))
     return f"{count:,}" if count < 100_000 else "far more"
