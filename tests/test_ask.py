@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 import real_ollama
 from click.testing import CliRunner
 from made import specialist
+from rich.console import Console
 
 from pipeline.bases.reference import resolve
+from pipeline.cli.columns import answers
 from pipeline.cli.commands import main
 from pipeline.release.publish import release
 from pipeline.tools import smallest
@@ -87,3 +90,22 @@ def test_a_base_that_has_gone_is_told_and_the_specialist_answers(
     said = ask()
     assert "the base is not asked" in said
     assert "ok" in said.partition("— tiny —")[2]
+
+
+def test_on_a_terminal_two_answers_stand_side_by_side() -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=True, color_system=None)
+    with answers(["base", "[bold]tiny"], console) as told:
+        told[0]("It is red [/link], and has")
+        told[1]("Mended.")
+        told[0](" two sleeves.")
+    lines = [line for line in out.getvalue().splitlines() if "│" in line]
+    assert any("It is red [/link], and has two" in line and "Mended." in line for line in lines)
+    assert "[bold]tiny" in out.getvalue()
+
+
+def test_a_narrow_terminal_shows_one_below_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with answers(["base", "tiny"], Console(width=40)) as told:
+        told[0]("red\n")
+        told[1]("blue\n")
+    assert capsys.readouterr().out == "— base —\nred\n— tiny —\nblue\n\n"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.common import places
 
-if TYPE_CHECKING:
-    from pipeline.tools.ollama import Ollama
+PATIENCE = 512  # tokens of an answer
 
 
 @click.command()
@@ -33,6 +31,7 @@ def ask(name: str, question: str, modelfiles: Path) -> None:
     Example:
       specialist ask brand-voice "Why should I buy wool socks from you?"
     """
+    from pipeline.cli.columns import answers
     from pipeline.common.errors import PipelineError
     from pipeline.common.names import full
     from pipeline.release import base_beside, history
@@ -41,16 +40,14 @@ def ask(name: str, question: str, modelfiles: Path) -> None:
 
     version = history.known(name).current
     with Ollama(server.ensure(lambda line: click.echo(line, err=True))) as ollama:
+        asked = {name: full(name)}
         try:
             base = base_beside.base_of(version, ollama, [modelfiles, Path.cwd()])
         except PipelineError as error:
             click.echo(f"the base is not asked: {error.what}", err=True)
         else:
-            _answer(ollama, f"base ({version.origin})", base, question)
-        _answer(ollama, name, full(name), question)
-
-
-def _answer(ollama: Ollama, title: str, model: str, question: str) -> None:
-    click.secho(f"— {title} —", bold=True)
-    ollama.run_once(model, question, patience=512, told=lambda text: click.echo(text, nl=False))
-    click.echo("\n")
+            asked = {f"base ({version.origin})": base, **asked}
+        with answers(list(asked)) as told:
+            for model, tell in zip(asked.values(), told, strict=True):
+                ollama.run_once(model, question, patience=PATIENCE, told=tell)
+                tell("\n\n" if model != full(name) else "\n")
