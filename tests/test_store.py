@@ -272,6 +272,12 @@ def test_a_child_imports_nothing_from_the_working_directory(
     assert hostile.ran(folder) == "json\n"  # it would have left a trace
 
 
+def test_a_stage_knows_the_users_ollama(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would ask, or start, the one on the usual port."""
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:4711")
+    assert environment()["OLLAMA_HOST"] == "127.0.0.1:4711"
+
+
 def test_a_child_is_told_nothing_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = ("HF_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK")
     more = ("OPENAI_API_KEY", "XDG_SOME_TOKEN", "OLLAMA_API_KEY", "LD_PRELOAD", "PYTHONSTARTUP")

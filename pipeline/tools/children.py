@@ -20,7 +20,10 @@ PYTHON = (sys.executable, "-P")  # -P: the working directory is a stranger's, no
 
 PLAIN = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "LC_*", "TZ", "TMPDIR", "XDG_*")
 GPU = ("LD_LIBRARY_PATH", "CUDA_*", "NVIDIA_*")
-STAGE = (*PLAIN, *GPU, "SPECIALIST_*", "CC", "CXX", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR")
+STAGE = (
+    *(*PLAIN, *GPU, "SPECIALIST_*", "CC", "CXX", "NUMBA_CACHE_DIR", "TRITON_CACHE_DIR"),
+    "OLLAMA_HOST",  # where Ollama renders a family by its own code, it is the user's that is asked
+)
 """What a stage and the converter may know of the user's environment."""
 OLLAMA = (
     *(*PLAIN, *GPU, "OLLAMA_*", "GGML_*", "GPU_*", "HIP_*", "HSA_*", "ROCR_*", "VK_*", "GODEBUG"),

@@ -73,7 +73,6 @@ def asked(rendered_by: Mapping[str, str], at: str) -> Iterator[Oracle]:
         ToolFailed: it refuses the model.
     """
     name = f"specialist-learns:{''.join(secrets.choice(LETTERS) for _ in range(8))}"
-    # a stage does not see the user's environment: the server is the one that the base was found in
     environ = {"OLLAMA_HOST": at} if at else os.environ
     with (
         TemporaryDirectory() as folder,
