@@ -22,7 +22,7 @@ from pipeline.stages.packing.gguf_weights import opened_gguf
 from pipeline.stages.packing.text_file import opened_by_llama
 from pipeline.tools import ggml
 from pipeline.tools.gguf_layout import layout
-from pipeline.tools.gguf_values import decoded
+from pipeline.tools.gguf_values import decoded, uint32
 from pipeline.tools.outline import Outline, Tensor
 
 LLAMA = families.of("LlamaForCausalLM").gguf
@@ -224,7 +224,7 @@ def test_fewer_tokens_than_rows_are_refused(tmp_path):
 
 def test_a_llama_3_of_2024_is_split_and_ended_as_ollama_does():
     from pipeline.bases.families import llama
-    from pipeline.tools.gguf_values import text, texts, uint32
+    from pipeline.tools.gguf_values import text, texts
 
     tokens = [*(f"t{i}" for i in range(128009)), "<|eot_id|>"]
     old = {"tokenizer.ggml.tokens": texts(tokens), llama.EOS: uint32(128001)}
@@ -276,3 +276,16 @@ def test_a_key_that_is_missing_or_damaged_is_named(tmp_path):
 )
 def test_what_is_kept_is_a_share_of_the_gain(before, tuned, after, kept):
     assert losses.kept(before, tuned, after) == pytest.approx(kept, abs=1e-3)
+
+
+def test_a_gemma_4_of_a_billion_layers_is_refused_before_anything_is_made_for_them(tmp_path):
+    from pipeline.bases.families import gemma4
+
+    found = {
+        "gemma4.block_count": uint32(1_000_000_000),
+        "gemma4.attention.shared_kv_layers": uint32(999_999_999),
+    }
+    assert gemma4.unread(found) == ()
+    found["gemma4.block_count"] = uint32(3)
+    found["gemma4.attention.shared_kv_layers"] = uint32(1)
+    assert gemma4.unread(found) == ("blk.2.attn_k.", "blk.2.attn_v.", "blk.2.attn_k_norm.")

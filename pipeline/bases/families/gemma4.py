@@ -24,6 +24,7 @@ COUNTS = (
     *("hidden_size_per_layer_input", "vocab_size_per_layer_input"),
     *("num_experts", "top_k_experts", "moe_intermediate_size"),
 )
+MOST = 1000  # layers; a stranger's number may be any
 WIDE = 512  # transformers' global_head_dim where a config has none
 
 
@@ -40,6 +41,8 @@ def config(key: Keys) -> dict[str, Any]:
         )
     layers = int(key("block_count"))
     kinds = [SLIDING if s else FULL for s in key("attention.sliding_window_pattern")]
+    if len(kinds) != layers:  # before anything is made for so many
+        raise ValueError(f"{layers} layers, of which {len(kinds)} have a kind")
     whole, own = int(key("attention.key_length")), int(key("attention.key_length_swa"))
     shared, inner = int(key("attention.shared_kv_layers", 0)), _each(key("feed_forward_length"))
     heads = _each(key("attention.head_count_kv"), layers)
@@ -97,7 +100,9 @@ def normal(keys: dict[str, bytes], tensors: Mapping[str, Place]) -> dict[str, by
 def unread(keys: Mapping[str, bytes]) -> tuple[str, ...]:
     """Keys and values of layers that take those of others: files have them, nothing reads them."""
     names = ("gemma4.block_count", "gemma4.attention.shared_kv_layers")
-    layers, shared = (int(str(decoded(keys[name]))) if name in keys else 0 for name in names)
+    layers, shared = (decoded(keys[name]) if name in keys else 0 for name in names)
+    if not isinstance(layers, int) or not isinstance(shared, int) or not shared <= layers <= MOST:
+        return ()  # the certificates will say what is wrong with it
     parts = ("attn_k.", "attn_v.", "attn_k_norm.")
     return tuple(f"blk.{i}.{part}" for i in range(layers - shared, layers) for part in parts)
 
