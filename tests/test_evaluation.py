@@ -18,16 +18,17 @@ from pipeline.common.errors import BadInput
 from pipeline.common.values import digest_of
 from pipeline.evaluation import rivals
 from pipeline.evaluation.compare import Measured, compare, measured
+from pipeline.evaluation.memory import drift as drift_of
 from pipeline.evaluation.memory import memory
-from pipeline.evaluation.words import remembered, sentence
+from pipeline.evaluation.words import drifted, remembered, sentence
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
 from pipeline.release import made_of
 from pipeline.release.version import Version
-from pipeline.stages import bare, score
+from pipeline.stages import bare, drift, score
 from pipeline.stages.preparing.tokens import Tokens
 from pipeline.stages.scoring import examples, general
-from pipeline.stages.settings import Bare, Score
+from pipeline.stages.settings import Bare, Recall, Score
 from pipeline.tools import smallest
 from pipeline.tools.llamacpp import Model
 from pipeline.tools.teacher import ASKED, surprisal, teacher
@@ -253,7 +254,7 @@ def test_nothing_is_scored_twice(world: Version) -> None:
 
     for _ in range(2):
         rivals.evaluate(world, Counted(), [Path("/")])
-    assert ran == ["score"] * 3 + ["recall"] * 2
+    assert ran == ["score"] * 3 + ["recall"] * 2 + ["drift"]
 
 
 def test_a_version_that_held_nothing_back_cannot_be_evaluated(
@@ -281,6 +282,33 @@ def test_forgetting_is_told_when_it_is_shown() -> None:
     assert "(en 23 of 30, es 22 of 30; -19 points, -27 to -9): it forgot." in told
     same = memory(items([1.0] * 60 + [-1.0] * 20), items([2.0] * 58 + [-1.0] * 20 + [1.0] * 2))
     assert remembered(same, "x").endswith("no forgetting is shown")
+
+
+def drifted_to(out: Path, made: Specialist, file: Path) -> list[dict[str, Any]]:
+    out.mkdir()
+    own, other = (rivals.Scored(digest="x", path=path) for path in (made.packed.served.path, file))
+    asked = Recall(system="Be brief.")
+    found = drift.run(out, asked, made.base, own, other, where=Where(threads=2))
+    assert [path.name for path in out.iterdir()] == ["answers.jsonl"]
+    return list(found.each())
+
+
+def test_a_model_does_not_drift_from_itself_and_one_that_says_else_does(
+    tiny: Specialist, tmp_path: Path
+) -> None:
+    smallest.write(tiny.base.vocab)
+    smallest.write(tmp_path / "no.gguf", "no")
+    same = drifted_to(tmp_path / "1", tiny, tiny.packed.served.path)
+    assert len(same) == 60
+    assert {line["tokens"] for line in same} == {len("ok") + 1}
+    assert drift_of(same).same == 1.0
+    assert abs(drift_of(same).kl.value) < 0.01
+    assert not drift_of(same).far
+    other = drift_of(drifted_to(tmp_path / "2", tiny, tmp_path / "no.gguf"))
+    assert (other.same, other.far) == (0.0, True)
+    assert other.kl.low > 3
+    assert "goes on as the base would at 0% of the words" in drifted(other, "tiny:v1")
+    assert "its voice runs into everything" in drifted(other, "tiny:v1")
 
 
 def test_the_questions_are_half_english_half_spanish_and_no_answer_stands_twice() -> None:

@@ -40,7 +40,7 @@ def evaluate(
 
     Measured is how likely each finds the right answers: the loss in nats per token, less is better.
     The base is asked as it came, and with examples of your own in its prompt. Then both are asked
-    160 everyday questions, to see what the specialist forgot.
+    everyday questions, to see what the specialist forgot and how far its voice carries.
 
     \b
     Examples:
@@ -76,7 +76,7 @@ def evaluate(
 
 def text(made: Evaluation) -> str:
     """For people."""
-    from pipeline.evaluation.words import remembered, sentence
+    from pipeline.evaluation.words import drifted, remembered, sentence
 
     rows = len(made.specialist.rows)
     every = sorted([*made.rivals, made.specialist], key=lambda one: -one.loss)
@@ -92,6 +92,7 @@ def text(made: Evaluation) -> str:
         "",
         *(sentence(each) for each in made.comparisons),
         *([remembered(made.memory, made.version.tag)] if made.memory else []),
+        *([drifted(made.drift, made.version.tag)] if made.drift else []),
     ]
     return "\n".join(lines)
 
@@ -106,5 +107,6 @@ def value(made: Evaluation) -> dict[str, Any]:
         "version": made.version.version,
         "models": [{**asdict(one), "loss": one.loss} for one in every],
         "comparisons": [{**asdict(one), "verdict": one.verdict} for one in made.comparisons],
+        "drift": made.drift and {**asdict(made.drift), "far": made.drift.far},
         "memory": made.memory and {**asdict(made.memory), "forgot": made.memory.forgot},
     }

@@ -9,6 +9,32 @@ from typing import Any
 from pipeline.evaluation import intervals
 from pipeline.evaluation.intervals import Interval
 
+ALIKE = 0.75  # of tokens
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far a specialist goes from what its base answers to everyday questions."""
+
+    kl: Interval
+    """KL(base || specialist) in nats per token, mean over questions."""
+    same: float
+    """Share of the base's tokens that are the specialist's likeliest, too."""
+
+    @property
+    def far(self) -> bool:
+        """It goes on otherwise at more than every fourth token."""
+        return self.same < ALIKE
+
+
+def drift(lines: Sequence[Mapping[str, Any]]) -> Drift:
+    """Of the lines of `Drifted`."""
+    tokens = sum(line["tokens"] for line in lines)
+    return Drift(
+        intervals.mean([line["kl"] / line["tokens"] for line in lines]),
+        sum(line["same"] for line in lines) / tokens,
+    )
+
 
 @dataclass(frozen=True)
 class Memory:

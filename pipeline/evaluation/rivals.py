@@ -8,13 +8,14 @@ from pathlib import Path
 
 from pipeline.common.errors import BadInput, PipelineError
 from pipeline.common.values import digest_of
+from pipeline.evaluation import memory
 from pipeline.evaluation.compare import Comparison, Measured, compare, measured
-from pipeline.evaluation.memory import Memory, memory
+from pipeline.evaluation.memory import Drift, Memory
 from pipeline.made.artifacts import Scored, Specialist
 from pipeline.release import base_beside, made_of
 from pipeline.release.version import Version
 from pipeline.run.engine import Engine
-from pipeline.stages import bare, recall, score
+from pipeline.stages import bare, drift, recall, score
 from pipeline.stages.settings import Bare, Recall, Score
 
 EXAMPLES = 8  # at most, in half of the context that is served
@@ -32,6 +33,7 @@ class Evaluation:
     comparisons: tuple[Comparison, ...]
     memory: Memory | None
     """None where the base could not be asked."""
+    drift: Drift | None
 
 
 def evaluate(
@@ -66,6 +68,7 @@ def evaluate(
     ]
     rivals += [_other(each, engine, made) for each in against]
     known: Memory | None = None
+    far: Drift | None = None
     try:
         base = _base(version, made, engine, folders)
     except PipelineError as error:
@@ -73,10 +76,10 @@ def evaluate(
     else:
         say(f"the base, {made.base.name}")
         rivals += _of_base(engine, made, base, say)
-        say("160 everyday questions, for both")
-        known = _remembered(engine, made, base)
+        say("everyday questions, for both")
+        known, far = _remembered(engine, made, base), _drifted(engine, made, base)
     compared = tuple(_compared(specialist, rival) for rival in rivals)
-    return Evaluation(version, specialist, tuple(rivals), compared, known)
+    return Evaluation(version, specialist, tuple(rivals), compared, known, far)
 
 
 def _remembered(engine: Engine, made: Specialist, base: Scored) -> Memory:
@@ -86,7 +89,7 @@ def _remembered(engine: Engine, made: Specialist, base: Scored) -> Memory:
         list(engine.do(recall.STAGE, asked, base=made.base, model=model).each())
         for model in (base, _served(made))
     ]
-    return memory(*found)
+    return memory.memory(*found)
 
 
 def _compared(specialist: Measured, rival: Measured) -> Comparison:
@@ -131,6 +134,13 @@ def _of_base(engine: Engine, made: Specialist, base: Scored, say: Say) -> list[M
 def _measured(name: str, engine: Engine, made: Specialist, model: Scored, asked: Score) -> Measured:
     scores = engine.do(score.STAGE, asked, base=made.base, data=made.data, model=model)
     return measured(name, list(scores.each()))
+
+
+def _drifted(engine: Engine, made: Specialist, base: Scored) -> Drift:
+    found = engine.do(
+        drift.STAGE, Recall(system=made.system), base=made.base, model=base, other=_served(made)
+    )
+    return memory.drift(list(found.each()))
 
 
 def _served(made: Specialist) -> Scored:

@@ -6,7 +6,7 @@ import math
 
 from pipeline.evaluation import intervals
 from pipeline.evaluation.compare import CLEARLY, FEWEST, Comparison
-from pipeline.evaluation.memory import Memory
+from pipeline.evaluation.memory import Drift, Memory
 
 NOTHING = 1e-6  # nats
 
@@ -56,6 +56,19 @@ def remembered(found: Memory, name: str) -> str:
     if found.forgot:
         return f"{told}: it forgot. Fewer epochs keep more (--set tune.epochs=…)"
     return f"{told}: no forgetting is shown"
+
+
+def drifted(found: Drift, name: str) -> str:
+    """Whether it still speaks as its base does, off its subject."""
+    told = (
+        f"Off its subject {name} goes on as the base would at {found.same:.0%} of the words"
+        f" ({found.kl.value:.2f} nats per token away, {found.kl.low:.2f} to {found.kl.high:.2f})"
+    )
+    if found.far:
+        return (
+            f"{told}: its voice runs into everything. Fewer epochs, or a lower rate, hold it back"
+        )
+    return told
 
 
 def _times(nats: float, *, better: bool) -> str:

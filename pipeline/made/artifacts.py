@@ -282,6 +282,23 @@ class Recalled(Artifact):
                 yield json.loads(line)
 
 
+class Drifted(Artifact):
+    """How far a model is from its base where the base speaks.
+
+    Files: answers.jsonl, a line {"question": str, "answer": str, "kl": float, "same": int,
+    "tokens": int} each: what the base answers, KL(base || model) in nats summed over its tokens,
+    and how many of these are the model's likeliest, too.
+    """
+
+    FILES = ("answers.jsonl",)
+
+    def each(self) -> Iterator[dict[str, Any]]:
+        """The answers one by one."""
+        with (self.path / "answers.jsonl").open("rb") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+
 class Specialist(BaseModel):
     """Everything that a release registers."""
 

@@ -196,7 +196,7 @@ class Score(Settings):
 
 
 class Recall(Settings):
-    """How everyday questions are asked."""
+    """How everyday questions are asked, by `recall` and `drift`."""
 
     system: str
     """As it is served; '' for none."""

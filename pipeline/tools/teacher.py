@@ -46,14 +46,41 @@ class Teacher:
         Raises:
             ToolFailed: llama.cpp cannot evaluate it.
         """
+        asked = [token for token, want in zip(ids, wanted, strict=True) if want]
+        rows = self.logits(ids, wanted)
+        return [surprisal(row, token) for row, token in zip(rows, asked, strict=True)]
+
+    def answer(self, ids: Sequence[int], most: int) -> list[int]:
+        """The likeliest tokens behind a prompt, until the model ends its turn.
+
+        Args:
+            most: tokens of it.
+
+        Raises:
+            ToolFailed: llama.cpp cannot evaluate it.
+        """
+        found: list[int] = []
+        while len(found) < most:
+            text = [*ids, *found]
+            (row,) = self.logits([*text, 0], [*[False] * len(text), True])
+            found.append(int(row.argmax()))
+            if self._model.is_end(found[-1]):
+                break
+        return found
+
+    def logits(self, ids: Sequence[int], wanted: Sequence[bool]) -> Iterator[NDArray[np.float64]]:
+        """Logits of the vocabulary that foretell each ids[i] that is wanted, one after the other.
+
+        Raises:
+            ToolFailed: llama.cpp cannot evaluate it.
+        """
         import numpy as np
 
         asked = [i for i, want in enumerate(wanted) if want]
         if not asked:
-            return []
+            return
         if asked[0] == 0:
             raise ValueError("nothing foretells a first token")
-        found: list[float] = []
         at = self._keep(ids, asked[0] - 1)
         while at < asked[-1]:
             stop, flags = self._piece(wanted, at, asked[-1])
@@ -62,11 +89,9 @@ class Teacher:
                 raise ToolFailed("llama.cpp cannot evaluate this model")
             for i in (i for i, flag in enumerate(flags) if flag):
                 row = library().llama_get_logits_ith(self._context, i)
-                logits = np.ctypeslib.as_array(row, shape=(self._model.tokens,)).astype(np.float64)
-                found.append(surprisal(logits, ids[at + i + 1]))
+                yield np.ctypeslib.as_array(row, shape=(self._model.tokens,)).astype(np.float64)
             at = stop
-        self._read = list(ids[:at])
-        return found
+            self._read = list(ids[:at])
 
     def _keep(self, ids: Sequence[int], most: int) -> int:
         """How many tokens of the last text stay: those that both begin with, at most `most`."""
