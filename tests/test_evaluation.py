@@ -305,9 +305,9 @@ def test_a_model_does_not_drift_from_itself_and_one_that_says_else_does(
     assert abs(drift_of(same).kl.value) < 0.01
     assert not drift_of(same).far
     other = drift_of(drifted_to(tmp_path / "2", tiny, tmp_path / "no.gguf"))
-    assert (other.same, other.far) == (0.0, True)
+    assert (other.same, other.far) == (1 / 3, True)  # both end there
     assert other.kl.low > 3
-    assert "goes on as the base would at 0% of the words" in drifted(other, "tiny:v1")
+    assert "goes on as the base would at 33% of the words" in drifted(other, "tiny:v1")
     assert "its voice runs into everything" in drifted(other, "tiny:v1")
 
 

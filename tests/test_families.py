@@ -24,6 +24,7 @@ from pipeline.stages import fetch
 from pipeline.stages.fetching import outlines
 from pipeline.stages.settings import Fetch
 from pipeline.tools import outline
+from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.gguf_layout import layout
 
 every = pytest.mark.parametrize("family", families.FAMILIES, ids=lambda f: f.architecture)
@@ -164,8 +165,9 @@ def test_a_window_that_llama_cpp_does_not_compute_is_refused_if_a_text_can_be_lo
 
 
 def test_a_toy_family_and_a_toy_origin_need_no_line_anywhere_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: FakeOllama
 ) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", fake.address.netloc)  # else one is started
     toy_base.directory(tmp_path / "shelf" / "small")
     with pytest.raises(BadInput, match="Ollama"):
         resolve("toy:small", tmp_path)

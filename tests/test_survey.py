@@ -114,5 +114,5 @@ def test_a_base_that_was_named_from_the_working_directory_is_found(tmp_path: Pat
     digest = resolve("./x.gguf", tmp_path).digest
     facts = {"version": 1, "name": "n", "manifest": "m", "ollama": "u", "origin": "./x.gguf"}
     version = Version(**facts, origin_digest=digest)
-    found = base_beside._found(version, [tmp_path / "modelfiles", tmp_path])
+    found = base_beside.found(version, [tmp_path / "modelfiles", tmp_path])
     assert found.path == tmp_path / "x.gguf"
