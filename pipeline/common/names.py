@@ -12,6 +12,8 @@ import re
 from pipeline.common.errors import BadInput
 
 LONGEST = 80
+LETTERS = "bcdfghjklmnpqrstvwxz"
+"""Of random tags: no digit, by which Ollama chooses renderers, and no vowel: none is a word."""
 TREATED = {"deepseek-r1": "it takes <think>…</think> out of former answers"}
 """Names by which Ollama decides something (server/routes.go, filterThinkTags)."""
 CANDIDATE, LATEST = "candidate", "latest"

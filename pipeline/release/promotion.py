@@ -20,7 +20,7 @@ from typing import cast
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.common.errors import PipelineError, ToolFailed
-from pipeline.common.names import CANDIDATE, full
+from pipeline.common.names import CANDIDATE, LETTERS, full
 from pipeline.common.records import read_any
 from pipeline.common.values import write_json
 from pipeline.release import history, older, older_promotion
@@ -33,7 +33,6 @@ from pipeline.tools.host import address
 from pipeline.tools.ollama import Ollama
 
 FORMAT = 2
-_LETTERS = "bcdfghjklmnpqrstvwxz"  # no vowel either: no word
 
 
 class Moves(BaseModel):
@@ -74,7 +73,7 @@ AnyJournal = Journal | older_promotion.Journal
 
 def fresh(tag: str) -> str:
     """A tag that nobody has."""
-    return f"{tag}-{''.join(secrets.choice(_LETTERS) for _ in range(8))}"
+    return f"{tag}-{''.join(secrets.choice(LETTERS) for _ in range(8))}"
 
 
 def begin(name: str, ollama: Ollama) -> Journal:

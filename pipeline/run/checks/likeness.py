@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.bases import checkpoint
 from pipeline.bases.reference import Reference
 from pipeline.common.errors import PipelineError
+from pipeline.common.names import LETTERS
 from pipeline.common.values import digest_of_file, write_json
 from pipeline.stages.fetching import from_gguf, hollow, outlines, served_base
 from pipeline.tools import smallest
@@ -32,7 +33,7 @@ def gives_a_token(base: Reference, ollama: Ollama) -> bool:
     Raises:
         ToolFailed: the converter does not know it, or Ollama cannot load it.
     """
-    name = f"specialist-doctor:{''.join(secrets.choice(served_base.LETTERS) for _ in range(8))}"
+    name = f"specialist-doctor:{''.join(secrets.choice(LETTERS) for _ in range(8))}"
     with TemporaryDirectory() as folder:
         file = Path(folder) / "likeness.gguf"
         write(base, file)

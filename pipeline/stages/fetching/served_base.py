@@ -24,6 +24,7 @@ from typing import Any
 from pipeline.bases.chat_template import trained_messages
 from pipeline.bases.reference import Reference
 from pipeline.common.errors import BadInput, PipelineError
+from pipeline.common.names import LETTERS
 from pipeline.common.thoughts import spoken
 from pipeline.common.values import Conversation, digest_of_file
 from pipeline.made.artifacts import Base, Dataset
@@ -31,7 +32,6 @@ from pipeline.stages.fetching.learnt import Oracle, check
 from pipeline.tools import server, smallest
 from pipeline.tools.ollama import Ollama
 
-LETTERS = "bcdfghjklmnpqrstvwxz"  # Ollama chooses renderers by digits in a name
 FORCED = "Gemma4"  # what architectures begin with
 LARGE = 12_000_000_000  # weights; from there on the other renderer (server/renderer_resolution.go)
 
