@@ -170,6 +170,14 @@ def test_examples_differ_and_fit_and_the_answer_behind_them_is_asked_alone(
     assert scored(tmp_path / "1", made, asked, made.packed.served.path).loss < 0.1
 
 
+def test_a_row_that_would_not_fit_behind_examples_is_not_cut(tmp_path: Path) -> None:
+    made = specialist(tmp_path / "made", rows=20)
+    smallest.write(made.base.vocab)
+    short = made.model_copy(update={"base": made.base.model_copy(update={"context": 200})})
+    with pytest.raises(BadInput, match="a row behind examples has .* the base reads 200"):
+        scored(tmp_path / "1", short, Score(examples=8, room=1000), made.packed.served.path)
+
+
 def test_a_base_of_a_directory_is_stored_as_it_is(tiny_base, tmp_path):
     from pipeline.stages.packing.weights import opened
     from pipeline.tools.gguf_layout import layout

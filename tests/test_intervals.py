@@ -47,10 +47,6 @@ def test_known_numbers() -> None:
     found = intervals.mean([1.0, 2.0, 3.0, 4.0])  # t of 3 degrees of freedom: 3.1824
     assert found.value == 2.5
     assert found.high - 2.5 == pytest.approx(3.1824 * math.sqrt(5 / 3) / 2, rel=1e-4)
-    wilson = intervals.share(8, 10)
-    assert (wilson.low, wilson.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert intervals.at_most(0, 17) == pytest.approx(1 - 0.05 ** (1 / 17))
-    assert intervals.at_most(3, 3) == 1.0
     assert intervals.rows_needed(0.1, 0.025) == 128
     assert intervals.paired_shares([True] * 9, [False] * 9).above
     assert not intervals.paired_shares([True, False], [False, True]).above

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from families import write_adapter
 
-from pipeline.bases.reference import Reference, refuse_if_changed, resolve
+from pipeline.bases.origins import directory, hub, merged
+from pipeline.bases.reference import Reference, bring, refuse_if_changed, resolve
 from pipeline.common.errors import BadInput, ToolFailed
 from pipeline.made.stage import Where
 from pipeline.stages import fetch
@@ -123,6 +125,17 @@ def test_an_adapter_alone_says_how_it_is_merged(adapter):
 def test_what_is_no_base_and_adapter_is_refused(text, words, adapter):
     with pytest.raises(BadInput, match=words):
         resolve(text, adapter.parent)
+
+
+def test_its_base_is_downloaded_wherever_the_adapter_is_written_from(monkeypatch) -> None:
+    """A relative adapter starts at the Modelfile, which a download does not know."""
+    asked: list[str] = []
+    some = replace(hub.ORIGIN, bring=lambda text, report, say: asked.append(text) or "done")
+    monkeypatch.setattr(merged, "BASES", (some, directory.ORIGIN))
+    commit = "a" * 40
+    assert bring(f"merged:hub:org/name@{commit}+./only-beside-the-modelfile") == "done"
+    assert asked == [f"hub:org/name@{commit}"]
+    assert bring("merged:./base+./lora") == bring("merged:./lora") == ""
 
 
 def test_an_adapter_that_is_a_pickle_is_not_read(tiny_directory, adapter):

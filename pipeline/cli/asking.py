@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.common import places
+from pipeline.cli.options import modelfiles as with_modelfiles
 
 PATIENCE = 512  # tokens of an answer
 
@@ -14,13 +14,7 @@ PATIENCE = 512  # tokens of an answer
 @click.command()
 @click.argument("name")
 @click.argument("question")
-@click.option(
-    "--modelfiles",
-    type=click.Path(path_type=Path),
-    default=places.MODELFILES,
-    show_default=True,
-    help="Folder that a relative FROM starts from.",
-)
+@with_modelfiles()
 def ask(name: str, question: str, modelfiles: Path) -> None:
     """Ask the specialist NAME and its base the same question, and show what each answers.
 

@@ -24,19 +24,16 @@ def answers(titles: list[str], console: Console | None = None) -> Iterator[list[
         titles: one or two; of answers that come one after the other.
         console: where it is drawn, by default the terminal.
     """
-    if console is None and not sys.stdout.isatty():
-        yield [_below(title) for title in titles]
-        click.echo()
-        return
-    from rich.console import Console as Terminal
+    if console is None and sys.stdout.isatty():
+        from rich.console import Console as Terminal
 
-    console = console or Terminal(highlight=False)
-    if len(titles) < 2 or console.width < NARROW:
+        console = Terminal(highlight=False)
+    if console is None or len(titles) < 2 or console.width < NARROW:
         yield [_below(title) for title in titles]
         click.echo()
-        return
-    with _beside(titles, console) as told:
-        yield told
+    else:
+        with _beside(titles, console) as told:
+            yield told
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from pipeline import __version__
 from pipeline.cli import asking, basing, doctoring, evaluating, keeping, listing, versions
 from pipeline.cli.again import offered
 from pipeline.cli.options import json_or_text, wanted
+from pipeline.cli.options import modelfiles as with_modelfiles
 from pipeline.cli.outer import Door
-from pipeline.common import places, private
+from pipeline.common import private
 
 
 @click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
@@ -148,9 +149,7 @@ def plan(
 @main.command()
 @click.argument("name")
 @click.option("--base", default=None, help="What FROM says in it.")
-@click.option(
-    "--modelfiles", type=click.Path(path_type=Path), default=places.MODELFILES, show_default=True
-)
+@with_modelfiles("Folder that they are written to.")
 def init(name: str, base: str | None, modelfiles: Path) -> None:
     """Write a starter NAME.Modelfile and NAME.toml to edit.
 

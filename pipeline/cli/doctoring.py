@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli.options import modelfiles as with_modelfiles
 from pipeline.common import places
 
 if TYPE_CHECKING:
@@ -19,13 +20,7 @@ if TYPE_CHECKING:
 @click.argument("name", required=False)
 @click.option("--base", help="Another base than the Modelfile's FROM.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-@click.option(
-    "--modelfiles",
-    type=click.Path(path_type=Path),
-    default=places.MODELFILES,
-    show_default=True,
-    help="Folder of NAME.Modelfile and NAME.toml (both optional).",
-)
+@with_modelfiles("Folder of NAME.Modelfile and NAME.toml (both optional).")
 def doctor(name: str | None, base: str | None, as_json: bool, modelfiles: Path) -> None:
     """Look at what a run needs: this machine, its Ollama, and with NAME the base of it.
 

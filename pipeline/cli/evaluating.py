@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipeline.cli.options import json_or_text
+from pipeline.cli.options import modelfiles as with_modelfiles
 from pipeline.cli.versions import VERSION
-from pipeline.common import places
 
 if TYPE_CHECKING:
     from pipeline.evaluation.rivals import Evaluation
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     metavar="vN",
     help="Compare with this version, too; may be given more than once.",
 )
-@click.option(
-    "--modelfiles",
-    type=click.Path(path_type=Path),
-    default=places.MODELFILES,
-    show_default=True,
-    help="Folder that a relative FROM starts from.",
-)
+@with_modelfiles()
 @json_or_text
 def evaluate(
     name: str, version: int | None, against: tuple[int, ...], modelfiles: Path

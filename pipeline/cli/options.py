@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,17 @@ import click
 from pipeline.cli.outer import ours
 from pipeline.common import places
 from pipeline.common.errors import PipelineError
+
+
+def modelfiles(what: str = "Folder that a relative FROM starts from.") -> Callable[[Any], Any]:
+    """The flag that names the folder of Modelfiles; `what` it is to the command."""
+    return click.option(
+        "--modelfiles",
+        type=click.Path(path_type=Path),
+        default=places.MODELFILES,
+        show_default=True,
+        help=what,
+    )
 
 
 def wanted(command: Any) -> Any:
@@ -58,13 +70,7 @@ def wanted(command: Any) -> Any:
             show_default=True,
             help="Where to train.",
         ),
-        click.option(
-            "--modelfiles",
-            type=click.Path(path_type=Path),
-            default=places.MODELFILES,
-            show_default=True,
-            help="Folder of NAME.Modelfile and NAME.toml (both optional).",
-        ),
+        modelfiles("Folder of NAME.Modelfile and NAME.toml (both optional)."),
     ]
     for option in reversed(options):
         command = option(command)

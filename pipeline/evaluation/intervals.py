@@ -55,24 +55,6 @@ def deviation(values: Sequence[float]) -> float:
     return math.sqrt(math.fsum((v - middle) ** 2 for v in values) / (len(values) - 1))
 
 
-def share(hits: int, count: int) -> Interval:
-    """Of one model's yes among `count`, by Wilson (1927)."""
-    z = _normal()
-    centre = (hits + z * z / 2) / (count + z * z)
-    spread = z / (count + z * z) * math.sqrt(hits * (count - hits) / count + z * z / 4)
-    return Interval(hits / count, max(0.0, centre - spread), min(1.0, centre + spread))
-
-
-def at_most(hits: int, count: int) -> float:
-    """The largest share that `hits` of `count` leave possible, one-sided (Clopper-Pearson).
-
-    0 of 17 leaves 16 % possible.
-    """
-    from scipy.special import betaincinv
-
-    return 1.0 if hits == count else float(betaincinv(hits + 1, count - hits, LEVEL))
-
-
 def paired_shares(one: Sequence[bool], other: Sequence[bool]) -> Interval:
     """How much larger the share of `one` is than that of `other` on the same rows.
 

@@ -48,6 +48,13 @@ class Artifact(BaseModel):
         return cls.model_validate({"path": path, "digest": digest_of_files(path, names), **facts})
 
 
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    """Those of a file of JSON lines, one by one."""
+    with path.open("rb") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
 class Base(Artifact):
     """A base model as a Hugging Face directory: weights in 16 bit, tokenizer, the frozen template.
 
@@ -165,9 +172,7 @@ class Dataset(Artifact):
 
     def each(self, part: str) -> Iterator[dict[str, Any]]:
         """The rows of `train`, `validation` or `test` one by one, as the files hold them."""
-        with (self.path / f"{part}.jsonl").open("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
+        return _objects(self.path / f"{part}.jsonl")
 
 
 class Adapter(Artifact):
@@ -260,9 +265,7 @@ class Scores(Artifact):
 
     def each(self) -> Iterator[dict[str, Any]]:
         """The rows one by one."""
-        with (self.path / "rows.jsonl").open("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
+        return _objects(self.path / "rows.jsonl")
 
 
 class Recalled(Artifact):
@@ -277,9 +280,7 @@ class Recalled(Artifact):
 
     def each(self) -> Iterator[dict[str, Any]]:
         """The items one by one."""
-        with (self.path / "items.jsonl").open("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
+        return _objects(self.path / "items.jsonl")
 
 
 class Drifted(Artifact):
@@ -294,9 +295,7 @@ class Drifted(Artifact):
 
     def each(self) -> Iterator[dict[str, Any]]:
         """The answers one by one."""
-        with (self.path / "answers.jsonl").open("rb") as lines:
-            for line in lines:
-                yield json.loads(line)
+        return _objects(self.path / "answers.jsonl")
 
 
 class Specialist(BaseModel):

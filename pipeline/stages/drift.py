@@ -10,21 +10,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common.progress import Progress
 from pipeline.made.artifacts import Base, Drifted, Scored
 from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.fetching import vocabulary
 from pipeline.stages.preparing.tokens import Tokens
 from pipeline.stages.scoring import general
-from pipeline.stages.scoring.opening import opened_to_score
+from pipeline.stages.scoring.opening import opened_to_ask
 from pipeline.stages.settings import Recall
 from pipeline.tools import llamacpp
-from pipeline.tools.teacher import Teacher, teacher
+from pipeline.tools.teacher import Teacher
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,55 +56,40 @@ def run(
     """
     import numpy as np
 
-    scratch = out / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
     every = general.some(QUESTIONS)
     prompts = _prompts(base, settings.system, every)
     longest = max(map(len, prompts)) + LONG + 1
     said: list[list[int]] = []
-    texts: list[str] = []
     tokenizer = vocabulary.opened(base.path)
-    with _reader(model, scratch, longest, where) as (opened, reader):
-        shape = (QUESTIONS * LONG, opened.tokens)
-        known = np.memmap(scratch / "known", np.float16, "w+", shape=shape)
-        row = 0
+    scratch = out / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (
+        opened_to_ask(model, scratch, longest, where.threads) as (_, reader),
+        (scratch / "known").open("wb") as known,  # not mapped: a full disk would be a signal
+    ):
         for prompt in prompts:
             said.append(reader.answer(prompt, LONG))
-            texts.append(tokenizer.decode(said[-1]))
             for logs in _each(reader, prompt, said[-1]):
-                known[row] = logs
-                row += 1
+                known.write(logs.astype(np.float16).tobytes())
             where.report(Progress(len(said), 2 * QUESTIONS, "the base answers"))
     with (
-        _reader(other, scratch, longest, where) as (_, reader),
+        opened_to_ask(other, scratch, longest, where.threads) as (opened, reader),
+        (scratch / "known").open("rb") as known,
         (out / "answers.jsonl").open("w", encoding="utf-8") as file,
     ):
-        row = 0
         for done, (item, prompt, ids) in enumerate(zip(every, prompts, said, strict=True)):
             kl, same = 0.0, 0
             for logs in _each(reader, prompt, ids):
-                before = known[row].astype(np.float64)
+                row = np.frombuffer(known.read(2 * opened.tokens), np.float16)
+                before = row.astype(np.float64)
                 kl += float((np.exp(before) * (before - logs)).sum())
                 same += int(before.argmax() == logs.argmax())
-                row += 1
-            told = {"question": item.question, "answer": texts[done], "kl": kl, "same": same}
+            answer = tokenizer.decode(ids)
+            told = {"question": item.question, "answer": answer, "kl": kl, "same": same}
             file.write(json.dumps({**told, "tokens": len(ids)}, ensure_ascii=False) + "\n")
             where.report(Progress(QUESTIONS + done + 1, 2 * QUESTIONS, "the specialist judges"))
-    del known
     shutil.rmtree(scratch)
     return Drifted.at(out)
-
-
-@contextmanager
-def _reader(
-    model: Scored, scratch: Path, longest: int, where: Where
-) -> Iterator[tuple[llamacpp.Model, Teacher]]:
-    with (
-        opened_to_score(model.path, scratch) as plain,
-        llamacpp.Model(plain, weights=True) as opened,
-        teacher(opened, longest, where.threads) as reader,
-    ):
-        yield opened, reader
 
 
 def _prompts(base: Base, system: str, every: list[general.Item]) -> list[list[int]]:
@@ -114,9 +97,8 @@ def _prompts(base: Base, system: str, every: list[general.Item]) -> list[list[in
     found = []
     with Tokens(base, by_pieces=False) as tokens:
         for item in every:
-            talk = trained_messages([{"role": "user", "content": item.question}], system)
             tokens.begin(item.question)
-            found.append([*front, *tokens.ids(render(base, talk, generate=True))])
+            found.append([*front, *tokens.ids(general.prompt(base, system, item))])
         tokens.settle()
     return found
 

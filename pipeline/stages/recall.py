@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pipeline.bases.chat_template import render, trained_messages
 from pipeline.common.progress import Progress
 from pipeline.made.artifacts import Base, Recalled, Scored
 from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.preparing.tokens import Tokens
 from pipeline.stages.scoring import general
-from pipeline.stages.scoring.opening import opened_to_score
+from pipeline.stages.scoring.opening import opened_to_ask
 from pipeline.stages.settings import Recall
 from pipeline.tools import llamacpp
-from pipeline.tools.teacher import teacher
 
 STAGE = Stage(
     "recall",
@@ -44,9 +42,7 @@ def run(out: Path, settings: Recall, base: Base, model: Scored, *, where: Where)
     asked = _asked(base, settings.system, every)
     longest = max(len(prompt) + len(answer) for several in asked for prompt, answer in several)
     with (
-        opened_to_score(model.path, out / "scratch") as plain,
-        llamacpp.Model(plain, weights=True) as opened,
-        teacher(opened, longest, where.threads) as reader,
+        opened_to_ask(model, out / "scratch", longest, where.threads) as (_, reader),
         (out / "items.jsonl").open("w", encoding="utf-8") as file,
     ):
         for done, (item, several) in enumerate(zip(every, asked, strict=True), start=1):
@@ -65,8 +61,7 @@ def _asked(base: Base, system: str, every: list[general.Item]) -> list[Asked]:
     found: list[Asked] = []
     with Tokens(base, by_pieces=False) as tokens:
         for item in every:
-            talk = trained_messages([{"role": "user", "content": item.question}], system)
-            prompt = render(base, talk, generate=True)
+            prompt = general.prompt(base, system, item)
             tokens.begin(item.question)
             cut = [tokens.cut(prompt, answer) for answer in item.answers]
             front = [] if base.bos is None else [base.bos]

@@ -19,10 +19,10 @@ from pipeline.made.stage import Stage, Where, like_before
 from pipeline.stages.preparing.segmenter import UNTRAINED
 from pipeline.stages.preparing.tokens import Tokens
 from pipeline.stages.scoring import examples
-from pipeline.stages.scoring.opening import opened_to_score
+from pipeline.stages.scoring.opening import opened_to_ask
 from pipeline.stages.settings import Score
 from pipeline.tools import llamacpp
-from pipeline.tools.teacher import Teacher, teacher
+from pipeline.tools.teacher import Teacher
 
 STAGE = Stage(
     "score",
@@ -44,21 +44,21 @@ def run(
     """Score every row of the test part.
 
     Raises:
-        BadInput: no example fits into the room for them.
+        BadInput: no example fits into the room for them, or no row behind them into the context.
         ToolFailed: llama.cpp cannot open or evaluate the model.
     """
     rows = list(data.each("test"))
     shown, asked = _asked(settings, base, data, rows)
-    with opened_to_score(model.path, out / "scratch") as plain:
-        longest = max((len(ids) for several in asked for ids, _, _ in several), default=1)
-        with (
-            llamacpp.Model(plain, weights=True) as opened,
-            teacher(opened, longest, where.threads) as reader,
-            (out / "rows.jsonl").open("w", encoding="utf-8") as file,
-        ):
-            for done, (row, several) in enumerate(zip(rows, asked, strict=True), start=1):
-                file.write(json.dumps({"row": _named(row), **_sums(reader, several)}) + "\n")
-                where.report(Progress(done, len(rows)))
+    longest = max((len(ids) for several in asked for ids, _, _ in several), default=1)
+    if longest > base.context:
+        raise BadInput(f"a row behind examples has {longest} tokens, the base reads {base.context}")
+    with (
+        opened_to_ask(model, out / "scratch", longest, where.threads) as (_, reader),
+        (out / "rows.jsonl").open("w", encoding="utf-8") as file,
+    ):
+        for done, (row, several) in enumerate(zip(rows, asked, strict=True), start=1):
+            file.write(json.dumps({"row": _named(row), **_sums(reader, several)}) + "\n")
+            where.report(Progress(done, len(rows)))
     return Scores.at(out, examples=shown)
 
 
@@ -71,9 +71,10 @@ def _asked(
 ) -> tuple[int, list[list[Asked]]]:
     """How many examples are shown, and what each row asks."""
     if not settings.examples:
-        found = [[(s["ids"], s["labels"]) for s in row["sequences"]] for row in rows]
-        return 0, [[_parted(ids, [x != UNTRAINED for x in labels]) for ids, labels in several]
-                   for several in found]  # fmt: skip
+        return 0, [
+            [_parted(s["ids"], [x != UNTRAINED for x in s["labels"]]) for s in row["sequences"]]
+            for row in rows
+        ]
     with Tokens(base, by_pieces=False) as tokens:
         shown = examples.chosen(base, data, settings.examples, settings.room, tokens)
         if not shown:

@@ -49,20 +49,26 @@ def bring(text: str, report: Report, say: Say) -> str:
     Raises:
         PipelineError: as its origin says.
     """
-    base, _ = _parts(text, Path.cwd())
-    get = _origin(base).bring
+    base, _ = _said(text)
+    get = _origin(base).bring if base else None
     return get(base, report, say) if get else ""
 
 
-def _parts(text: str, beside: Path) -> tuple[str, Path]:
-    """What names the base, and the adapter's folder."""
+def _said(text: str) -> tuple[str, str]:
+    """What names the base, '' where only the adapter does, and the adapter's folder as written."""
     said = re.fullmatch(r"(?:(.+)\+)?((?:~|\.{1,2})?/.*)", text[len(PREFIX) :], re.DOTALL)
     if not said:
         raise BadInput(
             f"FROM {shown(text)}: no adapter's folder is named",
             "The form is merged:BASE+ADAPTER, as in merged:./base+./adapter.",
         )
-    folder = (beside / Path(said[2]).expanduser()).resolve()
+    return said[1] or "", said[2]
+
+
+def _parts(text: str, beside: Path) -> tuple[str, Path]:
+    """What names the base, and the adapter's folder."""
+    base, adapter = _said(text)
+    folder = (beside / Path(adapter).expanduser()).resolve()
     if not (folder / CONFIG).is_file():
         raise BadInput(
             f"FROM {text}: {folder} is no LoRA adapter: it has no {CONFIG}",
@@ -73,7 +79,7 @@ def _parts(text: str, beside: Path) -> tuple[str, Path]:
             f"FROM {text}: {folder} has no {WEIGHTS}",
             "Only safetensors are read: save it again with save_pretrained of today's PEFT.",
         )
-    return said[1] or _named(text, folder), folder
+    return base or _named(text, folder), folder
 
 
 def _named(text: str, folder: Path) -> str:

@@ -11,9 +11,10 @@ from pipeline.bases import checkpoint, own_template
 from pipeline.bases.reference import Reference
 from pipeline.common.errors import BadInput
 from pipeline.made.stage import Where
-from pipeline.stages.packing.adapter import opened_adapter
+from pipeline.stages.fetching import vocabulary
+from pipeline.stages.packing.adapter import Lora, opened_adapter
 from pipeline.stages.packing.merged import Merged
-from pipeline.stages.packing.weights import opened
+from pipeline.stages.packing.weights import Weights, opened
 
 
 @contextmanager
@@ -30,9 +31,7 @@ def merged(reference: Reference) -> Iterator[Merged | None]:
     if reference.adapter is None:
         yield None
         return
-    folder = reference.path
-    files = [folder / name for name in checkpoint.weight_files(folder)]
-    with opened(files) as weights, opened_adapter(reference.adapter, weights) as loras:
+    with _both(reference.path, reference.adapter) as (weights, loras):
         found = Merged(weights, loras)
         yield found
         found.check_changed()
@@ -47,8 +46,7 @@ def check(reference: Reference) -> None:
     if reference.adapter is None:
         return
     folder = reference.path
-    files = [folder / name for name in checkpoint.weight_files(folder)]
-    with opened(files) as weights, opened_adapter(reference.adapter, weights):
+    with _both(folder, reference.adapter):
         pass
     own = reference.adapter / "tokenizer.json"
     if own.is_file() and _tokens(own) != _tokens(folder / "tokenizer.json"):
@@ -56,6 +54,13 @@ def check(reference: Reference) -> None:
             f"the adapter in {reference.adapter} has another tokenizer than {folder}",
             "It was trained on another base, or with tokens that this one lacks: name its own.",
         )
+
+
+@contextmanager
+def _both(base: Path, adapter: Path) -> Iterator[tuple[Weights, dict[str, Lora]]]:
+    files = [base / name for name in checkpoint.weight_files(base)]
+    with opened(files) as weights, opened_adapter(adapter, weights) as loras:
+        yield weights, loras
 
 
 def template(reference: Reference, where: Where) -> str:
@@ -70,7 +75,5 @@ def template(reference: Reference, where: Where) -> str:
 
 
 def _tokens(file: Path) -> dict[str, int]:
-    from pipeline.stages.fetching import vocabulary
-
     tokenizer: Any = vocabulary.opened(file.parent)
     return dict(tokenizer.get_vocab(with_added_tokens=True))

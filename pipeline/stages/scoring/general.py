@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.bases.chat_template import render, trained_messages
+from pipeline.made.artifacts import Base
+
 FILE = Path(__file__).parent / "general.tsv"
 
 
@@ -19,6 +22,16 @@ class Item:
     question: str
     answers: tuple[str, ...]
     """The right one first."""
+
+
+def prompt(base: Base, system: str, item: Item) -> str:
+    """What a server makes of the question, with the served SYSTEM.
+
+    Raises:
+        BadInput: the template refuses a plain question.
+    """
+    talk = trained_messages([{"role": "user", "content": item.question}], system)
+    return render(base, talk, generate=True)
 
 
 def some(count: int) -> list[Item]:
