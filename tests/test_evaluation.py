@@ -174,7 +174,7 @@ def test_a_row_that_would_not_fit_behind_examples_is_not_cut(tmp_path: Path) -> 
     made = specialist(tmp_path / "made", rows=20)
     smallest.write(made.base.vocab)
     short = made.model_copy(update={"base": made.base.model_copy(update={"context": 200})})
-    with pytest.raises(BadInput, match="a row behind examples has .* the base reads 200"):
+    with pytest.raises(BadInput, match=r"a row behind examples has .* the base reads 200"):
         scored(tmp_path / "1", short, Score(examples=8, room=1000), made.packed.served.path)
 
 
