@@ -292,6 +292,17 @@ def test_only_what_the_adapter_changes_is_rounded(tiny_base, adapter):
     assert (changed == changed.astype(np.float16).astype(np.float32)).all()
 
 
+def test_a_weight_is_the_same_in_blocks_and_in_one(tiny_base, adapter, monkeypatch):
+    name = f"{Q}.weight"
+    with opened(tiny_base.weights) as weights, opened_adapter(adapter, weights) as loras:
+        rows = weights.tensors[name].shape[0]
+        (one,) = Merged(weights, loras).source_rows(name, 0, rows, ["F16"]).values()
+        monkeypatch.setattr("pipeline.stages.packing.merged.BLOCK", 5 * one.shape[1])
+        merged = Merged(weights, loras)
+        assert (merged.whole(name, kind="F16") == one).all()
+        assert (merged.whole(name, 3, 17, kind="F16") == one[3:17]).all()
+
+
 def test_a_file_of_floats_is_rounded_once_to_its_own_type():
     assert [merge_dtype(name) for name in ("F32", "BF16", "F16", "Q8_0", "Q4_K_M")] == [
         *("F32", "BF16", "F16", "F16", "F16")

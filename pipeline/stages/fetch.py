@@ -25,7 +25,7 @@ from pipeline.stages.fetching import (
 from pipeline.stages.fetching.frozen import freeze
 from pipeline.stages.fetching.learnt import learn
 from pipeline.stages.settings import Fetch
-from pipeline.tools import llamacpp
+from pipeline.tools import heap, llamacpp
 
 STAGE = Stage(
     "fetch",
@@ -52,6 +52,7 @@ def run(out: Path, settings: Fetch, reference: Reference, *, where: Where) -> Ba
         BadInput: the base cannot be tuned and served faithfully, or it changed meanwhile.
         ToolFailed: it does not survive the way to a GGUF: the first difference.
     """
+    heap.give_back()
     read = FORMATS[reference.format]
     source = read.write(out, reference, where)
     bos, eos = _named_tokens(out)

@@ -28,7 +28,7 @@ from pipeline.stages.packing.target import Target, in_order, merge_dtype, target
 from pipeline.stages.packing.text_file import opened_by_llama, text_file
 from pipeline.stages.packing.weights import Weights, opened
 from pipeline.stages.settings import Pack
-from pipeline.tools import llamacpp, outline
+from pipeline.tools import heap, llamacpp, outline
 from pipeline.tools.gguf_layout import layout
 from pipeline.tools.gguf_values import text
 
@@ -63,6 +63,7 @@ def run(
         Missing: the base's GGUF has gone.
         ToolFailed: a weight that is no number, a merge without effect, or with another effect.
     """
+    heap.give_back()
     types = settings.types
     for name in types:
         check_type(name)

@@ -7,6 +7,7 @@ weights of a module as they were is an error.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Rows = NDArray[np.float32]
+
+BLOCK = 1 << 22  # weights that are merged at a time
 
 
 class Merged:
@@ -84,9 +87,17 @@ class Merged:
         Args:
             kind: the type that what was merged is rounded to.
         """
+        import numpy as np
+
         rows, *columns = self.weights.tensors[name].shape
         stop = rows if stop is None else stop
-        return self.source_rows(name, start, stop, [kind])[kind].reshape(stop - start, *columns)
+        found = np.empty((stop - start, *columns), np.float32)
+        step = max(1, BLOCK // max(1, math.prod(columns)))
+        for first in range(start, stop, step):  # in blocks: merging takes several times their size
+            last = min(first + step, stop)
+            block = self.source_rows(name, first, last, [kind])[kind]
+            found[first - start : last - start] = block.reshape(-1, *columns)
+        return found
 
     def check_changed(self) -> None:
         """When all rows were made: every module of the adapter differs in the stored weights.
