@@ -9,12 +9,17 @@ from pipeline.chain import build, check, check_words, remarks, take_in
 from pipeline.common.errors import BadInput
 from pipeline.common.progress import Progress
 from pipeline.common.words import duration
+from pipeline.evaluation import judging
+from pipeline.evaluation.gate import Bounds
 from pipeline.intake.source import Source
 from pipeline.made.artifacts import Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Where
 from pipeline.plan import Plan, plan
 from pipeline.release import publish
+from pipeline.release.candidate import Candidate
+from pipeline.release.proof import Proof
+from pipeline.release.verdict import Judge, Verdict
 from pipeline.run import room
 from pipeline.run.checks import serving
 from pipeline.run.checks.base import tuning
@@ -57,6 +62,7 @@ def make(
     *,
     replace: bool = False,
     download: bool = False,
+    because: str = "",
 ) -> tuple[Specialist, Address]:
     """Train, register and prove; what was made before is not made again.
 
@@ -64,6 +70,7 @@ def make(
         watcher: told how the stages go.
         replace: take the name even if another model has it.
         download: a base of the hub that is not here may be downloaded.
+        because: why it is served even if it is not better; '' where it is not.
 
     Returns: what is served now, and where.
 
@@ -88,7 +95,7 @@ def make(
             else:
                 if not looked:
                     capable(ollama, asked.parameters)
-                _release(made, ollama, engine, shown, replace=replace)
+                _release(asked, made, ollama, engine, shown, replace=replace, because=because)
     return made, address
 
 
@@ -161,15 +168,53 @@ def _check_room(asked: Spec, ahead: Plan, engine: Engine, device: Device, ollama
 
 
 def _release(
-    made: Specialist, ollama: Ollama, engine: ChildProcess, shown: Shown, *, replace: bool
+    asked: Spec,
+    made: Specialist,
+    ollama: Ollama,
+    engine: ChildProcess,
+    shown: Shown,
+    *,
+    replace: bool,
+    because: str,
 ) -> None:
     shown.start("release")
+    settings = dict(engine.settings)  # of what is made; what is measured is no part of it
+    judge = judging.judge(
+        lambda: resolve(asked.base, asked.beside),
+        engine,
+        ollama,
+        Bounds(keeps=False),
+        lambda line: shown.say("evaluate", line),
+    )
     where = Where(
         threads=engine.threads,
         report=lambda progress: shown.report("release", progress),
         say=lambda line: shown.say("release", line),
     )
-    version = publish.release(made, ollama, where=where, replace=replace, settings=engine.settings)
+    version = publish.release(
+        made,
+        ollama,
+        where=where,
+        replace=replace,
+        settings=settings,
+        judge=_shown(judge, shown),
+        because=because,
+    )
     if version.proof:
         shown.say("release", version.proof.summary)
     shown.done("release", f"registered as {version.tag}")
+
+
+def _shown(judge: Judge, shown: Shown) -> Judge:
+    """The same with a line of its own."""
+
+    def decide(made: Specialist, candidate: Candidate, proof: Proof) -> Verdict:
+        shown.start("evaluate")
+        found = judge(made, candidate, proof)
+        for each in found.checks:
+            if each.found == "good":
+                shown.say("evaluate", each.sentence)
+        shown.done("evaluate", found.says)
+        return found
+
+    return decide

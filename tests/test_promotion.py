@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,19 @@ from deadly import killed_at
 from made import specialist
 
 from pipeline.cli import commands as cli
-from pipeline.common.errors import ProofFailed, Stopped, ToolFailed
+from pipeline.common.errors import BadInput, ProofFailed, Stopped, ToolFailed
 from pipeline.common.values import digest_of_file
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
 from pipeline.release import history, ours, promotion
 from pipeline.release import publish as releasing
+from pipeline.release.candidate import Candidate
 from pipeline.release.proof import Proof
 from pipeline.release.publish import already_released, nothing_to_do, release, settle
+from pipeline.release.removal import remove
+from pipeline.release.rollback import rollback
 from pipeline.release.verdict import Verdict
+from pipeline.release.verify import verify
 from pipeline.tools.fake_ollama import FakeOllama
 from pipeline.tools.host import Address
 from pipeline.tools.ollama import Ollama
@@ -130,25 +135,105 @@ def test_a_copy_that_was_not_made_is_noticed_and_taken_back(
     assert history.known("tiny") == known
 
 
-def stop(made: Specialist, proof: Proof) -> Verdict:
-    return Verdict(says="stop", reasons=("worse than v2", "and slower"))
+def stop(made: Specialist, candidate: Candidate, proof: Proof) -> Verdict:
+    return Verdict(says="stop", reasons=("worse than v2", "and slower"), worst=("row 7",))
 
 
-def test_a_verdict_that_says_stop_moves_nothing(
+def test_a_verdict_that_says_stop_keeps_the_version_and_moves_nothing(
     two: None, third: Specialist, ollama: Ollama
 ) -> None:
-    before, known = ollama.tags(), history.known("tiny")
-    with pytest.raises(Stopped, match="tiny was not registered: worse than v2; and slower"):
+    before = ollama.tags()
+    with pytest.raises(Stopped) as stopped:
         release(third, ollama, judge=stop)
-    assert ollama.tags() == before
-    assert history.known("tiny") == known
+    assert stopped.value.what == (
+        "tiny:v3 is proven, and is not served: worse than v2; and slower\n  row 7"
+    )
+    assert "ollama run tiny:v3" in stopped.value.next_step
+    assert before.items() < ollama.tags().items()
+    assert ollama.tags().keys() - before.keys() == {"tiny:v3"}
+    known = history.known("tiny")
+    assert (known.current.label, known.versions[-1].label) == ("v2", "v3")
+    assert known.versions[-1].stopped
+    assert not already_released(third, ollama)
     assert promotion.broken_off() == []
+    assert "not good enough to be served" in CliRunner().invoke(cli.main, ["list", "tiny"]).output
+
+
+def test_the_same_is_judged_again_without_a_second_version_or_proof(
+    two: None, third: Specialist, ollama: Ollama, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Stopped):
+        release(third, ollama, judge=stop)
+    monkeypatch.setattr(releasing, "prove", None)
+    with pytest.raises(Stopped, match="tiny:v3 is proven, and is not served"):
+        release(third, ollama, judge=stop)
+    assert labels() == ["v1", "v2", "v3"]
+    version = release(third, ollama)  # with other bounds, say
+    assert version.label == "v4" and not version.stopped
+    assert ollama.digest("tiny") == ollama.digest("tiny:v3") == ollama.digest("tiny:v4")
+    assert already_released(third, ollama)
+
+
+def test_forced_it_is_served_and_the_reason_is_told(
+    two: None, third: Specialist, ollama: Ollama
+) -> None:
+    said: list[str] = []
+    where = Where(say=said.append)
+    version = release(third, ollama, judge=stop, because="agreed in May", where=where)
+    assert "served in spite of it: worse than v2" in said
+    assert history.known("tiny").current == version and not version.stopped
+    shown = CliRunner().invoke(cli.main, ["list", "tiny"]).output
+    assert "served in spite of its verdict: agreed in May" in shown
+    other = release(specialist(third.packed.path.parent / "good"), ollama, because="no need")
+    assert other.verdict is not None and other.verdict.because == ""
+
+
+def test_a_stopped_version_is_rolled_over_and_can_be_removed(
+    two: None, third: Specialist, ollama: Ollama, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        release(third, ollama, judge=stop)
+    release(specialist(tmp_path / "four", system="Be even."), ollama)
+    with pytest.raises(BadInput, match="tiny:v3 was not to be served: worse than v2"):
+        rollback("tiny", ollama, 3, print)
+    assert rollback("tiny", ollama, None, print).label == "v2"
+    assert remove("tiny", ollama, 3, print).label == "v3"
+    assert "tiny:v3" not in ollama.tags()
+
+
+def test_where_nothing_was_ever_served_nothing_is(third: Specialist, ollama: Ollama) -> None:
+    with pytest.raises(Stopped):
+        release(third, ollama, judge=stop)
+    assert list(ollama.tags()) == ["tiny:v1"]
+    for command in (["list"], ["list", "tiny"], ["list", "--json"]):
+        assert CliRunner().invoke(cli.main, command).exit_code == 0
+    with pytest.raises(BadInput, match="each was stopped"):
+        verify("tiny", ollama)
+    with pytest.raises(BadInput, match="was not to be served"):
+        rollback("tiny", ollama, None, print)
+    assert remove("tiny", ollama, 1, print).label == "v1"
+    assert release(third, ollama).label == "v2"
+
+
+@pytest.mark.parametrize("step", range(STEPS))
+def test_killed_while_a_stopped_version_is_kept_nothing_is_lost(
+    two: None, third: Specialist, ollama: Ollama, step: int
+) -> None:
+    before = ollama.tags()
+    with killed_at(step), suppress(Stopped):
+        release(third, ollama, judge=stop)
+    settle("tiny", ollama, lambda line: None)
+    assert before.items() <= ollama.tags().items()
+    assert history.known("tiny").current.label == "v2"
+    assert ollama.tags().keys() - before.keys() <= {"tiny:v3"}
+    release(third, ollama)
+    assert already_released(third, ollama)
 
 
 def test_open_questions_are_said_and_recorded(third: Specialist, ollama: Ollama) -> None:
     said: list[str] = []
     asks = Verdict(says="go with open questions", reasons=("few rows",))
-    version = release(third, ollama, where=Where(say=said.append), judge=lambda made, proof: asks)
+    version = release(third, ollama, where=Where(say=said.append), judge=lambda *given: asks)
     assert said == ["open question: few rows"]
     assert history.known("tiny").current == version
     assert version.verdict == asks

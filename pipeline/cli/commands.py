@@ -38,6 +38,8 @@ def main() -> None:
 @wanted
 @json_or_text
 @click.option("--replace", is_flag=True, help="Take NAME even if another model has it.")
+@click.option("--force", is_flag=True, help="Serve it though the verdict is stop; needs --because.")
+@click.option("--because", metavar="WHY", default="", help="Why; `list` shows it from then on.")
 @offered
 def make(
     name: str,
@@ -51,6 +53,8 @@ def make(
     device: str,
     modelfiles: Path,
     replace: bool,
+    force: bool,
+    because: str,
 ) -> tuple[str, dict[str, Any]]:
     """Train, register and prove the specialist NAME.
 
@@ -58,18 +62,28 @@ def make(
     Ollama moves only when the new model is proven to be served as it was trained. It stays as
     NAME:vN beside those before it: `specialist list NAME`, `specialist rollback NAME`.
 
+    It must be better than its base on rows that it never saw, and not shown to be worse than what
+    NAME is now; else NAME stays what it is (exit code 3), and NAME:vN is there to be looked at.
+
     \b
     Examples:
       specialist make brand-voice --data data/brand-voice.jsonl
       specialist make brand-voice --data data/brand-voice.jsonl --quantize Q4_K_M
+      specialist make brand-voice --data new.jsonl --force --because "new tone, agreed in May"
     """
     from pipeline.cli.view import view, watcher
+    from pipeline.common.errors import BadInput
     from pipeline.intake.source import locate
     from pipeline.make import make as make_
     from pipeline.spec import spec
     from pipeline.tools import device as device_
     from pipeline.tools import server
 
+    if force != bool(because.strip()):
+        raise BadInput(
+            "--force and --because go together",
+            "Say why: --force --because 'the old one is wrong about prices'.",
+        )
     asked = spec.read(
         name,
         modelfiles,
@@ -90,6 +104,7 @@ def make(
             watcher(shown),
             replace=replace,
             download=allow_download,
+            because=because.strip(),
         )
     run = server.run_line(name, address)
     others = [str(file.path) for file in list(made.packed.files.values())[1:]]

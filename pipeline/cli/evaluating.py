@@ -49,7 +49,7 @@ def evaluate(
 
     known = history.known(name)
     there = {each.version: each for each in known.there}
-    wanted = [version or known.head.current, *against]
+    wanted = [version or known.current.version, *against]
     if missing := [number for number in wanted if number not in there]:
         raise BadInput(
             f"there is no {name}:v{missing[0]}", f"See them with: specialist list {name}"

@@ -137,9 +137,19 @@ def _row(version: Version, state: str) -> tuple[str, ...]:
         f"{proof.conversations} prompts, {proof.answers + proof.runs} answers" if proof else "-"
     )
     kind = version.quantization or "-"
-    last = ", ".join(filter(None, (state, version.note)))
+    last = ", ".join(filter(None, (state, _judged(version), version.note)))
     base = version.base or "-"
     return (version.label, when, base, kind, _loss(version), _size(version), proven, last)
+
+
+def _judged(version: Version) -> str:
+    """What the verdict was, where it was not a plain go."""
+    found = version.verdict
+    if found is None or found.says == "go":
+        return ""
+    if found.because:
+        return f"served in spite of its verdict: {found.because}"
+    return "not good enough to be served" if found.stopped else found.says
 
 
 def _loss(version: Version) -> str:

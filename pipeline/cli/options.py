@@ -92,15 +92,16 @@ def json_or_text(command: Any) -> Any:
         if not as_json:
             click.echo(command(**given)[0])
             return
+        code = 0
         try:
             with redirect_stdout(sys.stderr):
                 value = command(**given)[1]
         except (PipelineError, OSError) as error:
             if (told := ours(error)) is None:
                 raise
-            value = {"errors": told.listed()}
+            value, code = {"errors": told.listed()}, told.exit_code
         click.echo(json.dumps(value, indent=1, ensure_ascii=False))
-        if "errors" in value:
-            click.get_current_context().exit(1)
+        if code:
+            click.get_current_context().exit(code)
 
     return run

@@ -1,6 +1,7 @@
 """The outer wall: our errors become two lines and an exit code, a bug of ours keeps its trace.
 
-Exit codes: 0 done; 1 an error (what happened, what to do next); 2 wrong usage; 130 Ctrl-C.
+Exit codes: 0 done; 1 an error (what happened, what to do next); 2 wrong usage; 3 a specialist that
+is proven and not good enough to be served; 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Door(click.Group):
             if (told := ours(error)) is None:
                 raise
             click.echo(told.told(), err=True)
-            ctx.exit(1)
+            ctx.exit(told.exit_code)
         except KeyboardInterrupt:
             click.echo("\nStopped.", err=True)
             click.echo("  Run the same command again: it goes on where it was.", err=True)

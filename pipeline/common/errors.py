@@ -27,6 +27,8 @@ SHOWN = 20  # faults of a file of conversations; --json lists all
 class PipelineError(Exception):
     """An error for people: `str(error)` says what happened and where, `next_step` what to do."""
 
+    exit_code = 1
+
     def __init__(self, what: str, next_step: str = "") -> None:
         super().__init__(
             what, next_step
@@ -134,3 +136,5 @@ class ProofFailed(PipelineError):
 
 class Stopped(PipelineError):
     """A verdict: what is proven does not take the name."""
+
+    exit_code = 3

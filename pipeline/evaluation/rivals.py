@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from pipeline.bases.reference import Reference
 from pipeline.common.errors import BadInput, PipelineError
 from pipeline.common.values import digest_of
 from pipeline.evaluation import memory
-from pipeline.evaluation.compare import Comparison, Measured, compare, measured
+from pipeline.evaluation.compare import Comparison, Kind, Measured, compare, measured
 from pipeline.evaluation.memory import Drift, Memory
 from pipeline.made.artifacts import Scored, Specialist
 from pipeline.release import base_beside, made_of
@@ -30,10 +32,16 @@ class Evaluation:
     version: Version
     specialist: Measured
     rivals: tuple[Measured, ...]
-    comparisons: tuple[Comparison, ...]
     memory: Memory | None
     """None where the base could not be asked."""
     drift: Drift | None
+    missing: tuple[str, ...] = ()
+    """What could not be measured, and why."""
+
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """With each rival."""
+        return tuple(compare(self.specialist, rival) for rival in self.rivals)
 
 
 def evaluate(
@@ -55,31 +63,76 @@ def evaluate(
         Missing: what the version was made of has gone from the store.
     """
     made = made_of.specialist(version, engine.store)
+    found = measure(version, made, partial(base_beside.found, version, folders), engine, say)
+    for other in against:
+        found = with_version(found, made, other, engine)
+    return found
+
+
+def measure(
+    version: Version,
+    made: Specialist,
+    base: Callable[[], Reference],
+    engine: Engine,
+    say: Say = lambda line: None,
+) -> Evaluation:
+    """Score what a version is made of, and its base.
+
+    Args:
+        base: finds it.
+
+    Raises:
+        BadInput: no row was held back.
+    """
     if not made.data.test:
         raise BadInput(
-            f"{version.tag} held back no row to be tested on",
+            f"{made.name} held back no row to be tested on",
             f"Add rows: of {made.data.rows} none is left to test.",
         )
-    say(f"{version.tag}, {made.data.test} rows")
-    specialist = _measured(version.tag, engine, made, _served(made), Score())
+    name = version.tag if version.version else f"the new {made.name}"
+    say(f"{name}, {made.data.test} rows")
+    specialist = _measured(name, "specialist", engine, made, _served(made))
     rivals = [
-        _measured(f"{version.tag} as {kind}", engine, made, _packed(made, kind), Score())
+        _measured(f"{name} as {kind}", "type", engine, made, _packed(made, kind))
         for kind in list(made.packed.files)[1:]
     ]
-    rivals += [_other(each, engine, made) for each in against]
     known: Memory | None = None
     far: Drift | None = None
+    missing: list[str] = []
     try:
-        base = _base(version, made, engine, folders)
+        stored = _base(base(), made, engine)
     except PipelineError as error:
-        say(f"the base is not measured: {error.what}")
+        missing.append(f"the base is not measured: {error.what}")
     else:
         say(f"the base, {made.base.name}")
-        rivals += _of_base(engine, made, base, say)
+        rivals.append(_measured("the base", "base", engine, made, stored))
+        try:
+            rivals.append(_with_examples(engine, made, stored))
+        except PipelineError as error:
+            missing.append(f"the base with examples is not measured: {error.what}")
         say("everyday questions, for both")
-        known, far = _remembered(engine, made, base), _drifted(engine, made, base)
-    compared = tuple(_compared(specialist, rival) for rival in rivals)
-    return Evaluation(version, specialist, tuple(rivals), compared, known, far)
+        known, far = _remembered(engine, made, stored), _drifted(engine, made, stored)
+    for line in missing:
+        say(line)
+    return Evaluation(version, specialist, tuple(rivals), known, far, tuple(missing))
+
+
+def with_version(
+    found: Evaluation, made: Specialist, version: Version, engine: Engine
+) -> Evaluation:
+    """Another version beside, on the rows that both held back.
+
+    Raises:
+        BadInput: its base is another one, or no row was held back by both.
+        Missing: what it was made of has gone from the store.
+    """
+    other = _other(version, engine, made)
+    if not other.rows.keys() & found.specialist.rows.keys():
+        raise BadInput(
+            f"no row was held back by both {found.specialist.name} and {other.name}",
+            "They were made of other rows: compare each with its base.",
+        )
+    return replace(found, rivals=(*found.rivals, other))
 
 
 def _remembered(engine: Engine, made: Specialist, base: Scored) -> Memory:
@@ -90,16 +143,6 @@ def _remembered(engine: Engine, made: Specialist, base: Scored) -> Memory:
         for model in (base, _served(made))
     ]
     return memory.memory(*found)
-
-
-def _compared(specialist: Measured, rival: Measured) -> Comparison:
-    try:
-        return compare(specialist, rival)
-    except ValueError as error:
-        raise BadInput(
-            f"no row was held back by both {specialist.name} and {rival.name}",
-            "They were made of other rows: compare each with its base.",
-        ) from error
 
 
 def _other(version: Version, engine: Engine, made: Specialist) -> Measured:
@@ -115,25 +158,20 @@ def _other(version: Version, engine: Engine, made: Specialist) -> Measured:
             " tokens cannot be compared",
             "Compare versions of the same base.",
         )
-    return _measured(version.tag, engine, other, _served(other), Score())
+    return _measured(version.tag, "version", engine, other, _served(other))
 
 
-def _of_base(engine: Engine, made: Specialist, base: Scored, say: Say) -> list[Measured]:
-    found = [_measured("the base", engine, made, base, Score())]
+def _with_examples(engine: Engine, made: Specialist, base: Scored) -> Measured:
     context = int(str(made.parameters.get("num_ctx", CONTEXT)))
     asked = Score(examples=EXAMPLES, room=context // 2, system=made.system)
-    try:
-        scores = engine.do(score.STAGE, asked, base=made.base, data=made.data, model=base)
-    except PipelineError as error:
-        say(f"the base with examples is not measured: {error.what}")
-        return found
+    scores = engine.do(score.STAGE, asked, base=made.base, data=made.data, model=base)
     name = f"the base with {scores.examples} example{'' if scores.examples == 1 else 's'}"
-    return [*found, measured(name, list(scores.each()))]
+    return measured(name, list(scores.each()), "examples")
 
 
-def _measured(name: str, engine: Engine, made: Specialist, model: Scored, asked: Score) -> Measured:
-    scores = engine.do(score.STAGE, asked, base=made.base, data=made.data, model=model)
-    return measured(name, list(scores.each()))
+def _measured(name: str, kind: Kind, engine: Engine, made: Specialist, model: Scored) -> Measured:
+    scores = engine.do(score.STAGE, Score(), base=made.base, data=made.data, model=model)
+    return measured(name, list(scores.each()), kind)
 
 
 def _drifted(engine: Engine, made: Specialist, base: Scored) -> Drift:
@@ -153,9 +191,8 @@ def _packed(made: Specialist, kind: str) -> Scored:
     return Scored(digest=digest, path=file)
 
 
-def _base(version: Version, made: Specialist, engine: Engine, folders: Sequence[Path]) -> Scored:
+def _base(found: Reference, made: Specialist, engine: Engine) -> Scored:
     """The base's own file, or one that is made of its directory in the specialist's type."""
-    found = base_beside.found(version, folders)
     if found.format == "gguf":
         return Scored(digest=found.digest, path=found.path)
     stored = engine.do(bare.STAGE, Bare(quantization=made.packed.quantization), base=made.base)

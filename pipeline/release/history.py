@@ -37,7 +37,7 @@ class Head(BaseModel):
     format: int = FORMAT
     name: str
     current: int
-    """The version that NAME:latest was made to be last."""
+    """The version that NAME:latest was made to be last; 0 if none was, for each was stopped."""
     versions: list[int]
     """All that ever were, in order: no number is used twice."""
     removed: list[int] = []
@@ -71,8 +71,14 @@ class History:
 
     @property
     def current(self) -> Version:
-        """The one that NAME:latest was made to be last."""
-        return next(each for each in self.versions if each.version == self.head.current)
+        """The one that NAME:latest was made to be last; the newest, if none was."""
+        last = (each for each in self.versions if each.version == self.head.current)
+        return next(last, self.versions[-1])
+
+    def stopped(self, wanted: str) -> Version | None:
+        """The newest version that is made of exactly this, if the verdict on it was stop."""
+        equal = [each for each in self.there if each.wanted == wanted]
+        return equal[-1] if equal and equal[-1].stopped else None
 
     @property
     def stages(self) -> set[str]:
@@ -132,7 +138,7 @@ def _read(head: Head, out: str) -> History:
             raise Unreadable(f"{path} is missing", f"Put the file back from a backup. {out}")
         where = head.stages.get(number)
         found.append(version if where is None else version.model_copy(update={"stages": where}))
-    if head.current not in head.versions:
+    if head.current not in (0, *head.versions) or not found:
         raise Unreadable(f"{file(head.name)} is damaged: there is no v{head.current}", out)
     return History(head, tuple(found))
 

@@ -43,6 +43,8 @@ class Moves(BaseModel):
     new: Version
     kept: Version | None
     """What NAME was before, where no tag of a version holds it: it becomes one."""
+    serves: bool = True
+    """False where the verdict was stop: the new version gets its tag, and NAME stays."""
 
 
 class Journal(BaseModel):
@@ -91,7 +93,7 @@ def promote(
     version: Callable[[int], Version],
     check: Callable[[], None],
 ) -> Version:
-    """Let NAME and NAME:vN be the candidate.
+    """Let NAME and NAME:vN be the candidate; only NAME:vN where the verdict on it was stop.
 
     Args:
         version: makes the record, given the number.
@@ -122,6 +124,8 @@ def _moves(
     """With numbers that nobody has used, in the history or in Ollama."""
     known, tags = history.history(name), Tags.of(name, ollama.tags())
     number = next_number(known, tags)
+    if (new := version(number)).stopped:
+        return Moves(new=new, kept=None, serves=False)
     kept = None
     if tags.latest not in (None, candidate.digest):
         kept = to_keep(name, known, tags, ollama)
@@ -165,7 +169,7 @@ def _carry_out(name: str, ollama: Ollama, moves: Moves, candidate: str) -> None:
         moved = tags.latest == new.manifest
         copy(ollama, latest if moved else candidate, new.tag, new.manifest)
     history.write_version(new)
-    if tags.latest != new.manifest:
+    if moves.serves and tags.latest != new.manifest:
         copy(ollama, candidate, latest, new.manifest)
     history.write_head(_head(known, moves))
 
@@ -183,7 +187,7 @@ def _head(known: History | None, moves: Moves) -> Head:
     head = known.head if known else Head(name="", current=0, versions=[])
     change = {
         "name": moves.new.name,
-        "current": moves.new.version,
+        "current": moves.new.version if moves.serves else head.current,
         "versions": sorted({*head.versions, *numbers}),
     }
     return head.model_copy(update=change)

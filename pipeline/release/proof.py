@@ -76,6 +76,13 @@ class Proof(BaseModel):
     """What the PARAMETERs add to it."""
 
     @property
+    def stored(self) -> float | None:
+        """What merging and storing took of what was trained, in nats per token; None if unknown."""
+        if self.loss is None or self.promised is None:
+            return None
+        return self.loss - self.promised
+
+    @property
     def summary(self) -> str:
         """The proof in a line."""
         parts = [
@@ -173,6 +180,12 @@ def conversations(made: Specialist) -> Iterator[Case]:
         yield _case(row, f"{places.get(digest, 'the row')} ({_asks(row)})", made.system)
     for name, messages in built_in.items():
         yield Case(f"built-in form: {name}", messages)
+
+
+def origin(row: dict[str, Any], known: Conversations | None) -> str:
+    """Where a row stands in the user's file."""
+    digest = _digest(row)
+    return (known.places([digest]) if known else {}).get(digest, "a row")
 
 
 def _digest(row: dict[str, Any]) -> str:

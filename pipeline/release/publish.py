@@ -21,6 +21,7 @@ from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
 from pipeline.release import history, ours, verdict
 from pipeline.release.candidate import Candidate
+from pipeline.release.history import History
 from pipeline.release.locks import alone
 from pipeline.release.ours import already_released, check_name_is_ours
 from pipeline.release.promotion import begin, promote, undo
@@ -45,6 +46,7 @@ def release(
     replace: bool = False,
     settings: Settings | None = None,
     judge: Judge = verdict.judge,
+    because: str = "",
 ) -> Version:
     """Register a specialist as NAME and NAME:vN, after the proof that it is served as trained.
 
@@ -52,11 +54,12 @@ def release(
         replace: take the name even if a model has it that was not made here.
         settings: of each stage, for the record.
         judge: decides after the proof.
+        because: why it is served even where the verdict is stop; '' where it is not.
 
     Raises:
         BadInput: the name is another model's.
         ProofFailed: the first difference; NAME is what it was before.
-        Stopped: the verdict; NAME is what it was before.
+        Stopped: the verdict; NAME is what it was before, and the new version stays as NAME:vN.
     """
     where = where or Where()
     with alone(made.name, where.say):
@@ -65,14 +68,23 @@ def release(
         def check() -> None:
             check_name_is_ours(made.name, ollama, replace=replace)
 
-        if served := ours.served_already(made, history.history(made.name), ollama):
+        known = history.history(made.name)
+        if served := ours.served_already(made, known, ollama):
             return served  # another run was faster
         check()
         journal = begin(made.name, ollama)
         try:
-            candidate = publish(made, ollama, journal.candidate, where)
-            proof = prove(ollama, candidate, made, where)
-            judged = _judged(made.name, judge(made, proof), where.say)
+            earlier = _stopped_before(made, known, ollama)
+            if earlier:
+                candidate, proof = earlier
+            else:
+                candidate = publish(made, ollama, journal.candidate, where)
+                proof = prove(ollama, candidate, made, where)
+            judged = judge(made, candidate, proof)
+            if judged.stopped:
+                judged = judged.model_copy(update={"because": because})
+            if earlier and judged.stopped:
+                raise _stopped(made.name, candidate.name, judged)
             ready = _record(made, ollama, candidate.digest, settings or {}, proof, judged)
             version = promote(
                 made.name,
@@ -90,6 +102,10 @@ def release(
             with suppress(PipelineError):
                 undo(made.name, ollama)
         _tell_of_an_equal_one(version, where.say)
+        if version.stopped:
+            raise _stopped(made.name, version.tag, judged)
+        for reason in judged.reasons:
+            where.say(f"{'served in spite of it' if judged.because else 'open question'}: {reason}")
         write_text(version, made.packed.served.path, where.say)
     return version
 
@@ -100,15 +116,26 @@ def put_right(name: str, ollama: Ollama, say: Callable[[str], None]) -> None:
     take_over(name, ollama)
 
 
-def _judged(name: str, found: Verdict, say: Callable[[str], None]) -> Verdict:
-    if found.says == "stop":
-        raise Stopped(
-            f"{name} was not registered: {'; '.join(found.reasons)}",
-            f"{name} is what it was before.",
-        )
-    for reason in found.reasons:
-        say(f"open question: {reason}")
-    return found
+def _stopped_before(
+    made: Specialist, known: History | None, ollama: Ollama
+) -> tuple[Candidate, Proof] | None:
+    """What was proven and stopped before, if it is the same and still there: no second version."""
+    version = known.stopped(ours.wanted(made)) if known else None
+    if version is None or version.proof is None:
+        return None
+    there = ollama.digest(version.tag) == version.manifest
+    return (Candidate(version.tag, version.manifest), version.proof) if there else None
+
+
+def _stopped(name: str, tag: str, found: Verdict) -> Stopped:
+    """The verdict as an error: why, the worst rows, what to do."""
+    lines = [f"{tag} is proven, and is not served: {'; '.join(found.reasons)}", *found.worst]
+    steps = [check.next_step for check in found.checks if check.blocks and check.next_step]
+    rest = (
+        f"{name} is what it was before. Look at {tag}: ollama run {tag}. To serve it in spite of"
+        " this: --force --because '…'"
+    )
+    return Stopped("\n  ".join(lines), "\n  ".join([*dict.fromkeys(steps), rest]))
 
 
 def _tell_of_an_equal_one(version: Version, say: Callable[[str], None]) -> None:

@@ -28,8 +28,9 @@ def remove(name: str, ollama: Ollama, number: int, say: Callable[[str], None]) -
         with turn(ollama.address, name), steady():
             known, tags = history.known(name), Tags.of(name, ollama.tags())
             gone = version(known, number)
-            served = known.served(tags.latest) or known.current
-            if gone.version == served.version:
+            served = known.served(tags.latest)
+            current = served.version if served else known.head.current
+            if gone.version == current:
                 raise BadInput(
                     f"{gone.tag} is what {name} serves",
                     f"Serve another one first: specialist rollback {name}; to give up all of it:"
@@ -37,7 +38,7 @@ def remove(name: str, ollama: Ollama, number: int, say: Callable[[str], None]) -
                 )
             _remove_tag(gone, tags, ollama, say)
             removed = sorted({*known.head.removed, number})
-            history.update(known, current=served.version, removed=removed)
+            history.update(known, current=current, removed=removed)
     return gone
 
 

@@ -35,7 +35,7 @@ def rollback(name: str, ollama: Ollama, number: int | None, say: Callable[[str],
 
     Raises:
         BadInput: there is no such version, its tag is gone or another model's, it is served
-            already, or NAME is a model that was not made here.
+            already or was stopped, or NAME is a model that was not made here.
     """
     history.known(name)
     with alone(name, say):
@@ -45,6 +45,7 @@ def rollback(name: str, ollama: Ollama, number: int | None, say: Callable[[str],
             served = known.served(tags.latest)
             _check_is_ours(known, tags, served)
             wanted = _wanted(known, tags, served, number)
+            _check_is_good(wanted)
             _check_is_there(wanted, tags, known)
             numbers = set(known.head.versions)
             if kept := promotion.to_keep(name, known, tags, ollama):  # it lost its own tag
@@ -87,7 +88,8 @@ def _wanted(known: History, tags: Tags, served: Version | None, number: int | No
     if served is None:
         return known.current
     there = [v for v in known.there if tags.versions.get(v.version) == v.manifest]
-    before = [v for v in there if v.version < served.version and v.manifest != served.manifest]
+    others = [v for v in there if v.manifest != served.manifest and not v.stopped]
+    before = [v for v in others if v.version < served.version]
     if not before:
         raise BadInput(
             f"there is no version of {known.name} before {served.label}",
@@ -108,6 +110,15 @@ def version(known: History, number: int) -> Version:
         there = ", ".join(each.label for each in known.there)
         raise BadInput(f"v{number} of {known.name} {said}", f"There are: {there or 'none'}.")
     return found
+
+
+def _check_is_good(wanted: Version) -> None:
+    if wanted.stopped and wanted.verdict:
+        raise BadInput(
+            f"{wanted.tag} was not to be served: {'; '.join(wanted.verdict.reasons)}",
+            f"Serve it in spite of that: make it again with --force --because '…'; to try it:"
+            f" ollama run {wanted.tag}",
+        )
 
 
 def _check_is_there(wanted: Version, tags: Tags, known: History) -> None:

@@ -32,7 +32,12 @@ def verify(name: str, ollama: Ollama, where: Where | None = None) -> tuple[Versi
     with alone(name, where.say):
         put_right(name, ollama, where.say)
     known = history.known(name)
-    if (digest := ollama.digest(full(name))) is None:
+    if (digest := ollama.digest(full(name))) is None and not known.head.current:
+        raise BadInput(
+            f"no version of {name} is served: each was stopped",
+            f"See why: specialist list {name}",
+        )
+    if digest is None:
         raise BadInput(
             f"{full(name)} is gone from Ollama",
             f"Bring it back: specialist rollback {name} {known.current.label}",

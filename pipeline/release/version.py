@@ -65,6 +65,11 @@ class Version(BaseModel):
     verdict: Verdict | None = None
 
     @property
+    def stopped(self) -> bool:
+        """True where the verdict was not to serve it; it stays to be looked at."""
+        return self.verdict is not None and self.verdict.stopped
+
+    @property
     def tag(self) -> str:
         """`NAME:vN`."""
         return numbered(self.name, self.version)

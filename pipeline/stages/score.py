@@ -57,12 +57,13 @@ def run(
         (out / "rows.jsonl").open("w", encoding="utf-8") as file,
     ):
         for done, (row, several) in enumerate(zip(rows, asked, strict=True), start=1):
-            file.write(json.dumps({"row": _named(row), **_sums(reader, several)}) + "\n")
+            file.write(json.dumps({"row": named(row), **_sums(reader, several)}) + "\n")
             where.report(Progress(done, len(rows)))
     return Scores.at(out, examples=shown)
 
 
-def _named(row: dict[str, Any]) -> str:
+def named(row: dict[str, Any]) -> str:
+    """A row's name in `Scores`: rows that are equal have the same."""
     return digest_of(row["messages"])[:ROW]
 
 

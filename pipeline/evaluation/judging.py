@@ -1,0 +1,97 @@
+"""Measure a proven candidate and judge it: what `make` asks between proof and promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from textwrap import shorten
+from typing import Any
+
+from pipeline.bases.reference import Reference
+from pipeline.common.errors import BadInput, Missing
+from pipeline.common.names import full
+from pipeline.evaluation import gate
+from pipeline.evaluation.compare import Measured
+from pipeline.evaluation.gate import Bounds
+from pipeline.evaluation.rivals import Evaluation, Say, measure, with_version
+from pipeline.made.artifacts import Specialist
+from pipeline.made.conversations import Conversations
+from pipeline.release import history
+from pipeline.release.candidate import Candidate
+from pipeline.release.proof import Proof, origin
+from pipeline.release.verdict import Judge, Verdict, verdict
+from pipeline.release.version import Version
+from pipeline.run.engine import Engine
+from pipeline.stages.preparing.split import WITHOUT_TEST
+from pipeline.stages.score import named
+from pipeline.tools.ollama import Ollama
+
+WORST = 3  # rows that are shown
+
+
+def judge(
+    base: Callable[[], Reference], engine: Engine, ollama: Ollama, bounds: Bounds, say: Say
+) -> Judge:
+    """Who decides for `release`.
+
+    Args:
+        base: finds the base.
+        say: told what is measured.
+    """
+
+    def decide(made: Specialist, candidate: Candidate, proof: Proof) -> Verdict:
+        if not made.data.test:
+            needed = max(1, WITHOUT_TEST - made.data.rows)
+            return verdict([gate.unseen(made.name, made.data.rows, needed)])
+        new = Version(
+            version=0, name=made.name, manifest=candidate.digest, ollama=ollama.address.url
+        )
+        found = _beside_served(measure(new, made, base, engine, say), made, engine, ollama)
+        every = gate.checks(found, bounds, cost=proof.stored, decided=_decided(made))
+        return verdict(every, _worst(found, made))
+
+    return decide
+
+
+def _beside_served(
+    found: Evaluation, made: Specialist, engine: Engine, ollama: Ollama
+) -> Evaluation:
+    """With what NAME is now, if it is a version of it."""
+    known = history.history(made.name)
+    served = known.served(ollama.digest(full(made.name))) if known else None
+    if served is None:
+        return found
+    try:
+        return with_version(found, made, served, engine)
+    except (BadInput, Missing) as error:
+        line = f"it is not compared with {served.tag}: {error.what}"
+        return replace(found, missing=(*found.missing, line))
+
+
+def _decided(made: Specialist) -> int:
+    """How many versions were judged on these very rows."""
+    known = history.history(made.name)
+    same = [v for v in known.versions if v.digests.get("data") == made.data.digest] if known else []
+    return len({version.wanted for version in same})
+
+
+def _worst(found: Evaluation, made: Specialist) -> list[str]:
+    """The rows on which it gains least, with their places in the user's file."""
+    base = next((each for each in found.rivals if each.kind == "base"), None)
+    if base is None:
+        return []
+    worst = sorted(base.rows, key=lambda row: base.rows[row] - found.specialist.rows[row])[:WORST]
+    rows = {named(row): row for row in made.data.each("test")}
+    return [_shown(rows[name], name, found.specialist, base, made) for name in worst]
+
+
+def _shown(
+    row: dict[str, Any], name: str, specialist: Measured, base: Measured, made: Specialist
+) -> str:
+    place = origin(row, made.rows if isinstance(made.rows, Conversations) else None)
+    said = next(turn["content"] for turn in row["messages"] if turn["role"] == "user")
+    asked = shorten(said, 50, placeholder=" …")
+    return (
+        f"{place}: “{asked}” loses {specialist.rows[name]:.2f} nats per token,"
+        f" with the base {base.rows[name]:.2f}"
+    )
