@@ -183,7 +183,7 @@ def _release(
         lambda: resolve(asked.base, asked.beside),
         engine,
         ollama,
-        Bounds(keeps=False),
+        Bounds(keeps=asked.tune.keep > 0),
         lambda line: shown.say("evaluate", line),
     )
     where = Where(

@@ -65,6 +65,13 @@ class TuneTable(Table):
     load: Literal["16-bit", "4-bit"] | None = Field(
         None, description="How the base is held in a GPU's memory."
     )
+    keep: float = Field(
+        0.5,
+        ge=0,
+        le=10,
+        description="How much training holds it to what its base says off your subject; 0: its"
+        " voice may run into everything.",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Another seed gives another shuffle.")
 
 

@@ -70,6 +70,10 @@ class Tune(Settings):
     load: Literal["16-bit", "4-bit"]
     """How the frozen weights are held; 4-bit where 16 bit does not fit the GPU."""
     seed: int
+    keep: float = 0.0
+    """Weight of the divergence from the base on talk off the subject; 0: it is not looked at."""
+    system: str = ""
+    """As it is served with such talk; '' for none, and where nothing is kept."""
 
 
 class Pack(Settings):
@@ -118,6 +122,8 @@ def settings(
             batch=batch,
             load=_load(tune.load, reference.parameters, gpu_bytes),
             seed=tune.seed,
+            keep=tune.keep,
+            system=(spec.system or statistics.shared_system) if tune.keep else "",
         ),
         pack=Pack(quantization=quantization(spec.pack.quantization, reference)),
     )

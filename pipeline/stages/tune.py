@@ -23,6 +23,7 @@ from pipeline.made.stage import Stage, Where, known
 from pipeline.stages.settings import CHARACTERS_PER_TOKEN, Tune
 from pipeline.stages.tuning.batches import largest_pass
 from pipeline.stages.tuning.callbacks import WHOLE
+from pipeline.stages.tuning.keeping import FOLDER, Keeper, talks
 from pipeline.stages.tuning.trainer import ROWS, trainer
 
 ENOUGH_STEPS = 20  # of a run whose pace tells something: the first ones are slow
@@ -75,11 +76,17 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
         ToolFailed: a loss, gradient or weight that is no number, or frozen weights that changed.
     """
     with _memory_of_the_gpu():
-        model, tokenizer = _model(out, settings, base, data, where)
+        some = talks(base, settings.system) if settings.keep else []
+        longest = max([data.longest, 64, *(len(talk.ids) for talk in some)])
+        model, tokenizer = _model(out, settings, base, longest, where)
         frozen = _checksum(model)
         began = time.monotonic()
-        recompute = _recompute(settings, base, data, where)
-        teacher = trainer(out, settings, model, tokenizer, data, recompute, where)
+        keeper = None
+        if some:
+            keeper = Keeper(some, settings.keep, out / FOLDER)
+            keeper.remember(model, where)
+        recompute = _recompute(settings, base, longest, where)
+        teacher = trainer(out, settings, model, tokenizer, data, recompute, keeper, where)
         teacher.train(resume_from_checkpoint=_last_whole(out / "checkpoints"))
     seconds = time.monotonic() - began
     if _checksum(model) != frozen:
@@ -90,6 +97,7 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
     _portable(out, base)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     shutil.rmtree(out / ROWS, ignore_errors=True)
+    shutil.rmtree(out / FOLDER, ignore_errors=True)
     shutil.rmtree(out / "unsloth_compiled_cache", ignore_errors=True)
     (out / "README.md").unlink(missing_ok=True)
     return Adapter.at(
@@ -102,8 +110,8 @@ def run(out: Path, settings: Tune, base: Base, data: Dataset, *, where: Where) -
     )
 
 
-def _model(out: Path, settings: Tune, base: Base, data: Dataset, where: Where) -> tuple[Any, Any]:
-    """The base with fresh LoRA factors, as Unsloth makes it."""
+def _model(out: Path, settings: Tune, base: Base, longest: int, where: Where) -> tuple[Any, Any]:
+    """The base with fresh LoRA factors, as Unsloth makes it, for rows of so many tokens."""
     os.environ["OMP_NUM_THREADS"] = str(where.threads)
     os.chdir(out)  # Unsloth writes its compiled cache into the working directory
     import torch
@@ -117,11 +125,12 @@ def _model(out: Path, settings: Tune, base: Base, data: Dataset, where: Where) -
     where.say(f"training on the {where.device.upper()} in {str(dtype).removeprefix('torch.')}")
     model, tokenizer = FastLanguageModel.from_pretrained(
         str(base.path),
-        max_seq_length=max(data.longest, 64),
+        max_seq_length=longest,
         dtype=dtype,
         load_in_4bit=settings.load == "4-bit",
         trust_remote_code=False,
     )
+    recompute = _recompute(settings, base, longest, where)
     model = FastLanguageModel.get_peft_model(
         model,
         r=settings.rank,
@@ -129,7 +138,7 @@ def _model(out: Path, settings: Tune, base: Base, data: Dataset, where: Where) -
         lora_dropout=0,
         bias="none",
         target_modules=list(families.of(base.architecture).targets),
-        use_gradient_checkpointing="unsloth" if _recompute(settings, base, data, where) else False,
+        use_gradient_checkpointing="unsloth" if recompute else False,
         random_state=settings.seed,
     )
     return model, tokenizer
@@ -152,9 +161,9 @@ def _memory_of_the_gpu() -> Iterator[None]:
         ) from error
 
 
-def _recompute(settings: Tune, base: Base, data: Dataset, where: Where) -> bool:
+def _recompute(settings: Tune, base: Base, longest: int, where: Where) -> bool:
     """True if activations are computed again on the way back: a third slower, far less memory."""
-    tokens = largest_pass(settings.batch, data.longest)
+    tokens = largest_pass(settings.batch, longest)
     kept = tokens * base.parameters * A_WEIGHT_AND_TOKEN
     return where.device == "cuda" or kept > ACTIVATIONS
 

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.made.artifacts import Dataset
 from pipeline.stages.prepare import UNTRAINED
 from pipeline.stages.settings import STEP_TOKENS
+from pipeline.stages.tuning.keeping import Keeper
 
 ROWS = 1000  # written at once
 Batch = dict[str, Any]
@@ -90,11 +91,14 @@ def trained_tokens(batch: Batch) -> Any:
     return (batch["labels"][:, 1:] != UNTRAINED).sum()
 
 
-def fitting(trainer: type[Any]) -> type[Any]:
+def fitting(trainer: type[Any], keeper: Keeper | None = None) -> type[Any]:
     """TRL's trainer with a step that is taken in several passes where one would not fit.
 
     The gradient is the same: the loss of each pass is a sum over its tokens, divided by the number
     of trained tokens of the whole step.
+
+    Args:
+        keeper: its loss is added to each step's.
     """
     import torch
 
@@ -102,6 +106,12 @@ def fitting(trainer: type[Any]) -> type[Any]:
         """Overrides what computes the loss of a batch, in training and in validation."""
 
         def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Any:
+            found = self._own_rows(model, inputs, num_items_in_batch)
+            if keeper:
+                self.accelerator.backward(keeper.loss(model, self.state.global_step))
+            return found
+
+        def _own_rows(self, model: Any, inputs: Batch, num_items_in_batch: Any) -> Any:
             parts = passes(inputs, STEP_TOKENS)
             if len(parts) == 1:
                 return super().training_step(model, inputs, num_items_in_batch)

@@ -11,6 +11,7 @@ from pipeline.made.stage import Where
 from pipeline.stages.settings import Tune
 from pipeline.stages.tuning.batches import Padding, fitting, rows
 from pipeline.stages.tuning.callbacks import pace, stop_at_nan, stop_rising
+from pipeline.stages.tuning.keeping import Keeper
 from pipeline.stages.tuning.neighbours import making_way
 
 ROWS = "rows"  # the folder below `out` that they are read from
@@ -24,6 +25,7 @@ def trainer(
     tokenizer: Any,
     data: Dataset,
     recompute: bool,
+    keeper: Keeper | None,
     where: Where,
 ) -> Any:
     """TRL's trainer over the two parts. Its `pace` knows how fast it was.
@@ -31,13 +33,14 @@ def trainer(
     Args:
         out: its checkpoints go below, and the rows that it reads.
         recompute: compute activations again on the way back.
+        keeper: what keeps it near the base, where that is wanted.
     """
     from trl import SFTTrainer
 
     train = rows(data, "train", out / ROWS)
     held = rows(data, "validation", out / ROWS) if data.validation else None
     looks = max(1, math.ceil(len(train) / ROWS_PER_LOOK))
-    made = fitting(SFTTrainer)(
+    made = fitting(SFTTrainer, keeper)(
         model=model,
         processing_class=tokenizer,
         args=_config(out, settings, model, len(train), looks, held is not None, recompute, where),
