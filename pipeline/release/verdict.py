@@ -15,6 +15,19 @@ from pipeline.made.artifacts import Specialist
 from pipeline.release.proof import Proof
 
 
+class Check(BaseModel):
+    """One question that was asked of a candidate, and what was found."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    found: Literal["good", "open", "bad"]
+    """Shown good, not shown either way, shown bad."""
+    blocks: bool
+    """It keeps the candidate from taking the name."""
+    sentence: str
+    next_step: str = ""
+
+
 class Verdict(BaseModel):
     """What was decided, and why."""
 
@@ -22,6 +35,7 @@ class Verdict(BaseModel):
     says: Literal["go", "go with open questions", "stop"] = "go"
     reasons: tuple[str, ...] = ()
     """The open questions, or what speaks against it; a sentence each."""
+    checks: tuple[Check, ...] = ()
 
 
 Judge = Callable[[Specialist, Proof], Verdict]

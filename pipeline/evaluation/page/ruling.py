@@ -1,0 +1,94 @@
+"""The verdict of a version's record in words: what is decided there is only told here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pipeline.evaluation import words
+from pipeline.evaluation.page.report import Kind, Ruling
+from pipeline.evaluation.rivals import Evaluation
+from pipeline.release.verdict import Check, Verdict
+
+KINDS: dict[str, tuple[Kind, str]] = {
+    "go": ("good", "Go"),
+    "go with open questions": ("open", "Go, with open questions"),
+    "stop": ("bad", "Stop"),
+}
+
+
+def ruling(made: Evaluation) -> Ruling:
+    """What was decided of a version, what is open, and what to do next.
+
+    A record of before there were checks says what was measured now, and that nothing was judged.
+    """
+    verdict = made.version.verdict or Verdict()
+    judged = bool(verdict.checks or verdict.reasons or verdict.says != "go")
+    kind, word = KINDS[verdict.says]
+    first = words.sentence(made.comparisons[0]) if made.comparisons else ""
+    if base := next((one for one in made.comparisons if is_base(one.rival)), None):
+        first = words.sentence(base)
+    stops = [one.sentence for one in verdict.checks if one.found == "bad" and one.blocks]
+    if verdict.says == "stop":
+        first = _joined(stops or verdict.reasons) or first
+    head, _, more = first.partition(": ") if verdict.says != "stop" else (first, "", "")
+    return Ruling(
+        kind=kind if judged else "none",
+        word=word if judged else "Not judged",
+        sentence=head or f"{made.version.tag} was compared with nothing",
+        more=_capital(more),
+        open=tuple(_unique(_open(made, verdict.checks, verdict.reasons))),
+        next=tuple(_unique(_next(made, verdict.checks))),
+        checks=verdict.checks,
+    )
+
+
+def is_base(rival: str) -> bool:
+    """The base as it came."""
+    return rival == "the base"
+
+
+def _open(made: Evaluation, checks: Iterable[Check], reasons: Iterable[str]) -> Iterable[str]:
+    if checks:
+        yield from (one.sentence for one in checks if one.found != "good")
+        return
+    yield from reasons
+    yield from (words.sentence(one) for one in made.comparisons if one.verdict != "better")
+    if made.memory and made.memory.forgot:
+        yield words.remembered(made.memory, made.version.tag)
+    if made.drift and made.drift.far:
+        yield words.drifted(made.drift, made.version.tag)
+
+
+def _next(made: Evaluation, checks: Iterable[Check]) -> Iterable[str]:
+    """What the checks say, else what the measures call for; reading rows is never wrong."""
+    found = [one for one in checks if one.found != "good" and one.next_step]
+    yield from (one.next_step for one in sorted(found, key=lambda one: one.found != "bad"))
+    name = made.version.name
+    if not checks and ((made.memory and made.memory.forgot) or (made.drift and made.drift.far)):
+        fewer = _fewer(made.version.settings)
+        yield f"Train less, so that more of the base stays: specialist make {name} … --set {fewer}"
+    if not checks and any(one.interval is None for one in made.comparisons):
+        yield "Add rows: so few are kept back that a comparison says nothing."
+    elif not checks and any(one.verdict == "open" for one in made.comparisons):
+        yield "Add rows: what is open above says how many have to be kept back to settle it."
+    yield f"Read rows, the worst first, and ask it yourself: specialist ask {name}"
+
+
+def _fewer(settings: dict[str, dict[str, Any]]) -> str:
+    """The setting, with the value where the record tells what it was."""
+    epochs = settings.get("tune", {}).get("epochs")
+    fewer = max(1, round(epochs * 0.6)) if isinstance(epochs, (int, float)) else None
+    return f"tune.epochs={'…' if fewer is None or fewer == epochs else fewer}"
+
+
+def _joined(sentences: Iterable[str]) -> str:
+    return "; ".join(one.rstrip(".") for one in sentences)
+
+
+def _unique(sentences: Iterable[str]) -> Iterable[str]:
+    return dict.fromkeys(one for one in sentences if one)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
