@@ -13,6 +13,7 @@ from pipeline.evaluation.compare import Measured, compare
 from pipeline.evaluation.intervals import Interval
 from pipeline.evaluation.memory import Drift, memory
 from pipeline.evaluation.page.gather import figures
+from pipeline.evaluation.page.order import in_order
 from pipeline.evaluation.page.report import Curve, Fact, Report, Row, Rung
 from pipeline.evaluation.page.rows import worst_first
 from pipeline.evaluation.page.ruling import ruling
@@ -141,7 +142,7 @@ def report(verdict: Verdict | None = None, **changes: Any) -> Report:
         figures=figures(found),
         specialist=found.specialist,
         rivals=found.rivals,
-        comparisons=found.comparisons,
+        comparisons=in_order(found.comparisons),
         memory=found.memory,
         drift=found.drift,
         rows=rows(found),

@@ -26,6 +26,8 @@ class Axis:
     low: float
     high: float
     ticks: tuple[float, ...]
+    start: float = LEFT
+    """Per cent from the left, where there is the least."""
 
     def along(self, value: float, start: float, end: float) -> float:
         """Where a value stands between two ends."""
@@ -33,14 +35,14 @@ class Axis:
 
     def across(self, value: float) -> float:
         """Per cent from the left."""
-        return self.along(value, LEFT, RIGHT)
+        return self.along(value, self.start, RIGHT)
 
     def up(self, value: float) -> float:
         """Pixels from the top."""
         return self.along(value, BOTTOM, TOP)
 
 
-def axis(values: Sequence[float], *, most: int = 5) -> Axis:
+def axis(values: Sequence[float], *, most: int = 5, start: float = LEFT) -> Axis:
     """An axis with round ticks that holds all values."""
     low, high = min(values), max(values)
     span = (high - low) or abs(high) or 1.0
@@ -48,7 +50,8 @@ def axis(values: Sequence[float], *, most: int = 5) -> Axis:
     step = next(power * x for x in (1, 2, 5, 10) if span / (power * x) <= most)
     first, last = math.floor(low / step), math.ceil(high / step)
     last += first == last
-    return Axis(first * step, last * step, tuple(i * step for i in range(first, last + 1)))
+    ticks = tuple(i * step for i in range(first, last + 1))
+    return Axis(first * step, last * step, ticks, start)
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def whiskers(found: Sequence[Comparison]) -> Whiskers:
     """How much less a specialist loses than each of its rivals."""
     known = [one.interval for one in found if one.interval]
     ends = [x for one in known for x in (one.low, one.high)]
-    scale = axis([0.0, *(one.less for one in found), *ends])
+    scale = axis([0.0, *(one.less for one in found), *ends], start=4.0)
     rows = tuple(
         Whisker(
             label=f"against {one.rival}",

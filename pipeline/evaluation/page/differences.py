@@ -36,9 +36,7 @@ def differences(reference: str, answer: str) -> list[Piece] | None:
     if shared < ALIKE * max(len(left), len(right)):
         return None
     start = answer[: len(answer) - len(answer.lstrip())]
-    return [Piece("same", start), *_pieces(matcher, left, right)] if start else [
-        *_pieces(matcher, left, right)
-    ]
+    return [*([Piece("same", start)] if start else []), *_pieces(matcher, left, right)]
 
 
 Words = list[tuple[str, str]]
@@ -55,9 +53,17 @@ def _pieces(matcher: SequenceMatcher[str], left: Words, right: Words) -> Iterato
             yield Piece("same", _text(right[k:m]))
             continue
         if i < j:
-            yield Piece("del", _text(left[i:j]))
+            yield from _marked("del", left[i:j])
         if k < m:
-            yield Piece("ins", _text(right[k:m]))
+            yield from _marked("ins", right[k:m])
+
+
+def _marked(kind: Literal["ins", "del"], words: Words) -> Iterator[Piece]:
+    """The blanks behind it are not marked."""
+    text, blanks = _text(words), words[-1][1]
+    yield Piece(kind, text[: len(text) - len(blanks)])
+    if blanks:
+        yield Piece("same", blanks)
 
 
 def _text(words: Words) -> str:

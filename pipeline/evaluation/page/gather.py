@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pipeline.common.words import duration, size
 from pipeline.evaluation.compare import Comparison
 from pipeline.evaluation.memory import Drift, Memory
+from pipeline.evaluation.page.order import in_order, kind
 from pipeline.evaluation.page.report import Curve, Fact, Figure, Kind, Report, Rung
 from pipeline.evaluation.page.rows import Answered, held_out
 from pipeline.evaluation.page.ruling import ruling
@@ -46,7 +47,7 @@ def gather(
         figures=figures(found),
         specialist=found.specialist,
         rivals=found.rivals,
-        comparisons=found.comparisons,
+        comparisons=in_order(found.comparisons),
         memory=found.memory,
         drift=found.drift,
         rows=held_out(made, found, answers, remarks),
@@ -62,10 +63,7 @@ def gather(
 def figures(found: Evaluation) -> tuple[Figure, ...]:
     """The base, the base with examples, another version; what was forgotten fills up."""
 
-    def rank(one: Comparison) -> int:
-        return 0 if one.rival.startswith("the base") else 2 if " as " in one.rival else 1
-
-    some = [_compared(one) for one in sorted(found.comparisons, key=rank) if rank(one) < 2]
+    some = [_compared(one) for one in in_order(found.comparisons) if kind(one.rival) != "type"]
     some += [_remembered(found.memory)] if found.memory else []
     some += [_drifted(found.drift)] if found.drift else []
     return tuple(some[:FIGURES])

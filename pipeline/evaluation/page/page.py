@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import __version__
 from pipeline.common import private
+from pipeline.common.errors import BadInput
 from pipeline.common.values import whole
 from pipeline.common.words import size
 from pipeline.evaluation import words
@@ -38,6 +39,22 @@ class Answer:
     cut: Cut
     pieces: list[Piece] | None
     """None where so little is shared that marks would say nothing."""
+
+
+def check(path: Path) -> None:
+    """See that a page may be written there: before long work, and never over what is no page.
+
+    Raises:
+        BadInput: there is something else.
+    """
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder", "Name a file: --output report.html")
+    if path.exists():
+        with path.open("rb") as file:
+            if MARK.encode() not in file.read(2000):
+                raise BadInput(
+                    f"{path} exists, and is no report", "Name another file, or remove it first."
+                )
 
 
 def write(report: Report, path: Path, *, rows: bool = True) -> Path:
@@ -139,6 +156,6 @@ def _environment() -> Environment:
 
 
 def _times(nats: float) -> str:
-    """A difference as a ratio of probabilities: `4.9×`."""
+    """A difference as a ratio of probabilities: `4.9 times`."""
     ratio = math.exp(min(nats, 700.0))
-    return f"{ratio:,.1f}×" if ratio < 1000 else f"{ratio:,.0f}×"
+    return f"{ratio:,.1f} times" if ratio < 1000 else f"{ratio:,.0f} times"

@@ -15,6 +15,14 @@ Kind = Literal["good", "open", "bad"]
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What is not shown to be good."""
+
+    kind: Kind
+    sentence: str
+
+
+@dataclass(frozen=True)
 class Ruling:
     """The verdict, for people."""
 
@@ -23,8 +31,8 @@ class Ruling:
     word: str
     sentence: str
     more: str = ""
-    open: tuple[str, ...] = ()
-    """What is not shown either way, and what speaks against it; a sentence each."""
+    open: tuple[Remark, ...] = ()
+    """What speaks against it, and what is not shown either way."""
     next: tuple[str, ...] = ()
     """What to do, the most useful first."""
     checks: tuple[Check, ...] = ()

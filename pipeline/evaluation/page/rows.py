@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from pipeline.common.values import digest_of
+from pipeline.evaluation.page.order import is_base
 from pipeline.evaluation.page.report import Row
-from pipeline.evaluation.page.ruling import is_base
 from pipeline.evaluation.rivals import Evaluation
 from pipeline.made.artifacts import Specialist
 from pipeline.made.conversations import Conversations, digest_of_row

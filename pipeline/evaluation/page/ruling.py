@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pipeline.evaluation import words
-from pipeline.evaluation.page.report import Kind, Ruling
+from pipeline.evaluation.compare import Comparison
+from pipeline.evaluation.page.order import in_order, is_base, kind
+from pipeline.evaluation.page.report import Kind, Remark, Ruling
 from pipeline.evaluation.rivals import Evaluation
 from pipeline.release.verdict import Check, Verdict
 
@@ -24,7 +26,7 @@ def ruling(made: Evaluation) -> Ruling:
     """
     verdict = made.version.verdict or Verdict()
     judged = bool(verdict.checks or verdict.reasons or verdict.says != "go")
-    kind, word = KINDS[verdict.says]
+    colour, word = KINDS[verdict.says]
     first = words.sentence(made.comparisons[0]) if made.comparisons else ""
     if base := next((one for one in made.comparisons if is_base(one.rival)), None):
         first = words.sentence(base)
@@ -33,34 +35,37 @@ def ruling(made: Evaluation) -> Ruling:
         first = _joined(stops or verdict.reasons) or first
     head, _, more = first.partition(": ") if verdict.says != "stop" else (first, "", "")
     return Ruling(
-        kind=kind if judged else "none",
+        kind=colour if judged else "none",
         word=word if judged else "Not judged",
         sentence=head or f"{made.version.tag} was compared with nothing",
         more=_capital(more),
-        open=tuple(_unique(_open(made, verdict.checks, verdict.reasons))),
-        next=tuple(_unique(_next(made, verdict.checks))),
+        open=tuple(_open(made, verdict.checks, verdict.reasons)),
+        next=tuple(dict.fromkeys(_next(made, verdict.checks))),
         checks=verdict.checks,
     )
 
 
-def is_base(rival: str) -> bool:
-    """The base as it came."""
-    return rival == "the base"
-
-
-def _open(made: Evaluation, checks: Iterable[Check], reasons: Iterable[str]) -> Iterable[str]:
+def _open(made: Evaluation, checks: Iterable[Check], reasons: Iterable[str]) -> Iterator[Remark]:
     if checks:
-        yield from (one.sentence for one in checks if one.found != "good")
+        yield from (Remark(one.found, one.sentence) for one in checks if one.found == "bad")
+        yield from (Remark(one.found, one.sentence) for one in checks if one.found == "open")
         return
-    yield from reasons
-    yield from (words.sentence(one) for one in made.comparisons if one.verdict != "better")
+    yield from (Remark("open", one) for one in reasons)
+    for one in in_order(made.comparisons):
+        if one.verdict == "worse" or _unsettled(one):
+            yield Remark("bad" if one.verdict == "worse" else "open", words.sentence(one))
     if made.memory and made.memory.forgot:
-        yield words.remembered(made.memory, made.version.tag)
+        yield Remark("bad", words.remembered(made.memory, made.version.tag))
     if made.drift and made.drift.far:
-        yield words.drifted(made.drift, made.version.tag)
+        yield Remark("bad", words.drifted(made.drift, made.version.tag))
 
 
-def _next(made: Evaluation, checks: Iterable[Check]) -> Iterable[str]:
+def _unsettled(one: Comparison) -> bool:
+    """Another type of the same model should not be told from it."""
+    return one.verdict == "open" and kind(one.rival) != "type"
+
+
+def _next(made: Evaluation, checks: Iterable[Check]) -> Iterator[str]:
     """What the checks say, else what the measures call for; reading rows is never wrong."""
     found = [one for one in checks if one.found != "good" and one.next_step]
     yield from (one.next_step for one in sorted(found, key=lambda one: one.found != "bad"))
@@ -70,7 +75,7 @@ def _next(made: Evaluation, checks: Iterable[Check]) -> Iterable[str]:
         yield f"Train less, so that more of the base stays: specialist make {name} … --set {fewer}"
     if not checks and any(one.interval is None for one in made.comparisons):
         yield "Add rows: so few are kept back that a comparison says nothing."
-    elif not checks and any(one.verdict == "open" for one in made.comparisons):
+    elif not checks and any(_unsettled(one) for one in made.comparisons):
         yield "Add rows: what is open above says how many have to be kept back to settle it."
     yield f"Read rows, the worst first, and ask it yourself: specialist ask {name}"
 
@@ -84,10 +89,6 @@ def _fewer(settings: dict[str, dict[str, Any]]) -> str:
 
 def _joined(sentences: Iterable[str]) -> str:
     return "; ".join(one.rstrip(".") for one in sentences)
-
-
-def _unique(sentences: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(one for one in sentences if one)
 
 
 def _capital(text: str) -> str:

@@ -42,6 +42,6 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """`+0.21`, `−0.21`, `0.00`."""
+    """`+0.21`, `0.00`, and below 0 with a true minus."""
     told = f"{value:+,.{digits}f}"
     return number(0, digits) if float(told.replace(",", "")) == 0 else told.replace("-", "\u2212")
