@@ -136,7 +136,8 @@ def test_a_stop_says_what_stopped_it() -> None:
     bad = CHECKS[1].model_copy(update={"found": "bad", "sentence": "Not better than the base"})
     told = ruling(evaluation(Verdict(says="stop", reasons=("x",), checks=(bad, CHECKS[3]))))
     assert (told.kind, told.word, told.sentence) == ("bad", "Stop", "Not better than the base")
-    assert ruling(evaluation(Verdict(says="stop", reasons=("Because.",)))).sentence == "Because"
+    two = ruling(evaluation(Verdict(says="stop", reasons=("No: it is empty.", "and endless"))))
+    assert (two.sentence, two.more) == ("No", "It is empty. And endless")
 
 
 def test_a_record_of_before_there_were_checks_is_not_called_good() -> None:
@@ -201,6 +202,7 @@ def test_no_text_becomes_an_element_and_control_characters_are_seen() -> None:
     assert "7 * 7" in page and "49 " not in page
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]", page)
     assert "␀␇␛[31mred␡" in page
+    assert "[U+202E]evil[U+202D]" in page
 
 
 def test_three_hundred_long_rows_are_a_page_that_a_phone_opens() -> None:

@@ -156,7 +156,7 @@ def lines(found: Sequence[Curve]) -> Plane:
     every = [point for one in found for point in one.points]
     epochs, losses = (axis([point[i] for point in every]) for i in (0, 1))
     drawn = tuple(
-        Line(one.name, tuple((epochs.across(x), losses.up(y)) for x, y in _thinned(one.points)))
+        Line(one.name, tuple((epochs.across(x), losses.up(y)) for x, y in thinned(one.points)))
         for one in found
     )
     return Plane(
@@ -166,7 +166,10 @@ def lines(found: Sequence[Curve]) -> Plane:
     )
 
 
-def _thinned(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
-    step = max(1, math.ceil(len(points) / SEEN))
+def thinned(
+    points: Sequence[tuple[float, float]], most: int = SEEN
+) -> Sequence[tuple[float, float]]:
+    """About that many of them, the last one too."""
+    step = max(1, math.ceil(len(points) / most))
     kept = list(points[::step])
     return kept if not points or kept[-1] == points[-1] else [*kept, points[-1]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -149,7 +148,7 @@ def _environment() -> Environment:
         "size": size,
         "times": _times,
         "day": lambda when: when[:10],
-        "shown": lambda value: json.dumps(value, ensure_ascii=False),
+        "thinned": charts.thinned,
     }
     made.globals |= {"remembered": words.remembered, "drifted": words.drifted}
     return made

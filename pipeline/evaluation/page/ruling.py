@@ -32,13 +32,16 @@ def ruling(made: Evaluation) -> Ruling:
         first = words.sentence(base)
     stops = [one.sentence for one in verdict.checks if one.found == "bad" and one.blocks]
     if verdict.says == "stop":
-        first = _joined(stops or verdict.reasons) or first
-    head, _, more = first.partition(": ") if verdict.says != "stop" else (first, "", "")
+        first, *others = [one.rstrip(".") for one in stops or verdict.reasons] or [first]
+    else:
+        others = []
+    head, _, more = first.partition(": ")
+    more = ". ".join(_capital(one) for one in [more, *others] if one)
     return Ruling(
         kind=colour if judged else "none",
         word=word if judged else "Not judged",
         sentence=head or f"{made.version.tag} was compared with nothing",
-        more=_capital(more),
+        more=more,
         open=tuple(_open(made, verdict.checks, verdict.reasons)),
         next=tuple(dict.fromkeys(_next(made, verdict.checks))),
         checks=verdict.checks,
@@ -85,10 +88,6 @@ def _fewer(settings: dict[str, dict[str, Any]]) -> str:
     epochs = settings.get("tune", {}).get("epochs")
     fewer = max(1, round(epochs * 0.6)) if isinstance(epochs, (int, float)) else None
     return f"tune.epochs={'…' if fewer is None or fewer == epochs else fewer}"
-
-
-def _joined(sentences: Iterable[str]) -> str:
-    return "; ".join(one.rstrip(".") for one in sentences)
 
 
 def _capital(text: str) -> str:

@@ -9,7 +9,7 @@ LONGEST = 4000  # characters of a text that are shown
 
 _HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
-    "|[\U0001fffe\U0001ffff\U0010fffe\U0010ffff]"
+    "|[\U0001fffe\U0001ffff\U0010fffe\U0010ffff\u202d\u202e]"
 )
 
 
@@ -27,12 +27,17 @@ def cut(text: str, most: int = LONGEST) -> Cut:
 
 
 def plain(text: str) -> str:
-    """What an HTML file may hold: control characters become signs that can be seen."""
+    """What an HTML file may hold, and nothing hidden: control characters become signs.
+
+    So do those that turn letters round, behind which a text reads as another one.
+    """
     return _HIDDEN.sub(_sign, text.replace("\r\n", "\n"))
 
 
 def _sign(found: re.Match[str]) -> str:
     code = ord(found[0])
+    if code in (0x202D, 0x202E):
+        return f"[U+{code:X}]"
     return chr(0x2400 + code) if code < 32 else "\u2421" if code == 127 else "\ufffd"
 
 
