@@ -20,7 +20,7 @@ help:
 	@echo "     ARGS='--set …'         anything else that 'specialist make' takes"
 	@echo "make setup                  install everything (the targets here do it themselves)"
 	@echo "make check                  lint, format and types"
-	@echo "make test                   check, unit tests, and the smoke test in a real Ollama"
+	@echo "make test                   check, unit tests, a browser, and the smoke test in a real Ollama"
 	@echo "make test-gpu               the tests that need an NVIDIA GPU"
 	@echo "make try-ollama VERSION=…   build that Ollama and run the tests that need one on it"
 	@echo "make ollama-stop            stop the Ollama that we started, and no other"
@@ -46,8 +46,8 @@ check: setup-tests
 	.venv/bin/mypy
 
 test: check
-	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not smoke and not gpu"
-	.venv/bin/python -m pytest -q -m smoke
+	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not smoke and not gpu and not browser"
+	.venv/bin/python -m pytest -q -m "smoke or browser"
 
 test-gpu: setup-tests
 	@if .venv/bin/python -c "from pipeline.tools import gpu; raise SystemExit(not gpu.present())"; \

@@ -10,7 +10,16 @@ from typing import Any
 import click
 
 from pipeline import __version__
-from pipeline.cli import asking, basing, doctoring, evaluating, keeping, listing, versions
+from pipeline.cli import (
+    asking,
+    basing,
+    doctoring,
+    evaluating,
+    keeping,
+    listing,
+    reporting,
+    versions,
+)
 from pipeline.cli.again import offered
 from pipeline.cli.options import json_or_text, wanted
 from pipeline.cli.options import modelfiles as with_modelfiles
@@ -204,6 +213,7 @@ for command in (
     asking.ask,
     doctoring.doctor,
     evaluating.evaluate,
+    reporting.report,
     listing.list_,
     versions.rollback,
     versions.verify,

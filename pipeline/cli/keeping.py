@@ -17,7 +17,7 @@ import click
     help="Give up the record of NAME as well, and so its stages; Ollama keeps what it has.",
 )
 def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
-    """Remove finished and broken-off stages that no specialist and no running command uses.
+    """Remove stages that no specialist and no running command uses, and reports of what is gone.
 
     What the versions of a registered specialist were made of stays, also where Ollama has none of
     them (any more); `specialist remove NAME vN` gives one up. Downloads of the hub stay, too: it
@@ -30,7 +30,7 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
     """
     from pipeline.bases.hub import kept as hub
     from pipeline.common.words import size as words
-    from pipeline.release import history, promotion, state
+    from pipeline.release import history, promotion, reports, state
     from pipeline.run.store import Store
 
     gone = {name.lower() for name in given_up}
@@ -61,6 +61,11 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
         click.echo(f"{'would remove' if dry_run else 'removed'} {name}  {size / 1e6:.0f} MB")
     total = sum(size for _, size in removed) / 1e6
     click.echo(f"{total:.0f} MB {'to free' if dry_run else 'freed'}, {len(kept)} stages in use")
+    found, _ = history.histories()
+    for path in reports.stale(one for one in found if one.name.lower() not in gone):
+        click.echo(f"{'would remove' if dry_run else 'removed'} the report {path}")
+        if not dry_run:
+            path.unlink(missing_ok=True)
     for tag in _bases(dry_run=dry_run):
         click.echo(f"{'would remove' if dry_run else 'removed'} {tag} from Ollama")
     for path, size in hub.downloads().items():

@@ -22,7 +22,8 @@ def shield() -> None:
     global _found
     mask = os.umask(MASK)
     _found = mask if _found is None else _found
-    for known in (places.home() / "stages", places.home() / "releases", places.state_home()):
+    ours = [places.home() / name for name in ("stages", "releases", "reports")]
+    for known in (*ours, places.state_home()):
         _tighten(known)
     _tighten(places.home() / "digests.json")
     if "SPECIALIST_HOME" not in os.environ:  # else it may be a folder with other things in it

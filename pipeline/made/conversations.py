@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.common.values import digest_of
 from pipeline.made.artifacts import Artifact
 
 
@@ -83,6 +84,12 @@ class Conversations(Artifact):
                 if (row := wanted.get(value["row"])) and row not in found:
                     found[row] = f"{self.file}:{value['line']}"
         return found
+
+
+def digest_of_row(row: Mapping[str, Any]) -> str:
+    """The digest by which the origin of a row of the data set is known."""
+    told = {key: row[key] for key in ("context", "messages") if key in row}
+    return digest_of(told if "context" in told else told["messages"])
 
 
 _LINE = b'{"line": '

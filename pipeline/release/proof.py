@@ -27,9 +27,9 @@ from pipeline.common import places
 from pipeline.common.errors import ProofFailed
 from pipeline.common.progress import Progress
 from pipeline.common.thoughts import behind, spoken
-from pipeline.common.values import Conversation, digest_of
+from pipeline.common.values import Conversation
 from pipeline.made.artifacts import Specialist
-from pipeline.made.conversations import Conversations
+from pipeline.made.conversations import Conversations, digest_of_row
 from pipeline.made.stage import Where
 from pipeline.release import promise, think_states
 from pipeline.release.candidate import Candidate
@@ -173,7 +173,7 @@ def conversations(made: Specialist) -> Iterator[Case]:
     room = CONVERSATIONS - len(built_in)
     every = (row for part in ("test", "train") for row in made.data.each(part))
     rows = list(islice(every, room))
-    digests = [_digest(row) for row in rows]
+    digests = [digest_of_row(row) for row in rows]
     known = made.rows if isinstance(made.rows, Conversations) else None
     places = known.places(digests) if known else {}
     for digest, row in zip(digests, rows, strict=True):
@@ -184,14 +184,8 @@ def conversations(made: Specialist) -> Iterator[Case]:
 
 def origin(row: dict[str, Any], known: Conversations | None) -> str:
     """Where a row stands in the user's file."""
-    digest = _digest(row)
+    digest = digest_of_row(row)
     return (known.places([digest]) if known else {}).get(digest, "a row")
-
-
-def _digest(row: dict[str, Any]) -> str:
-    """The digest by which its origin is known (`intake`)."""
-    told = {key: row[key] for key in ("context", "messages") if key in row}
-    return digest_of(told if "context" in told else told["messages"])
 
 
 def _asks(row: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from pipeline.common import places
 from pipeline.common.errors import BadInput, PipelineError
 from pipeline.common.names import check_name
 from pipeline.intake import conversations
+from pipeline.setup import browser as browsers
 from pipeline.setup import kernels, llama, needs, ollama, packages, sources
 from pipeline.setup.progress import Progress, duration
 from pipeline.setup.step import Step, Work
@@ -36,14 +37,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--data", type=Path, help="that it will be made of: read before a long set-up"
     )
     parser.add_argument(
-        "--tests", action="store_true", help="an ollama program of each version that is tested"
+        "--tests",
+        action="store_true",
+        help="an ollama program of each version that is tested, and a browser",
     )
     parser.add_argument("--ollama", metavar="VERSION", help="build this version for the tests, too")
     chosen = parser.parse_args(arguments)
     try:
         if chosen.name is not None:
             check_name(chosen.name)
-        set_up(chosen.device, tested(chosen.tests, chosen.ollama), chosen.data)
+        versions = tested(chosen.tests, chosen.ollama)
+        set_up(chosen.device, versions, chosen.data, browser=chosen.tests)
     except PipelineError as error:
         sys.exit(error.told())
     except OSError as error:  # a full disk, a folder that may not be written
@@ -66,26 +70,35 @@ def tested(tests: bool, version: str | None) -> tuple[str, ...]:
     return places.OLLAMAS if tests and not server.installed() else ()
 
 
-def set_up(device: str, tests: tuple[str, ...] = (), data: Path | None = None) -> None:
+def set_up(
+    device: str,
+    tests: tuple[str, ...] = (),
+    data: Path | None = None,
+    *,
+    browser: bool = False,
+) -> None:
     """Make what is missing.
 
     Args:
         tests: versions of Ollama that tests will start; a server that answers is not enough then.
         data: what will be trained on; read only where something is missing, for the training reads
             it too.
+        browser: have one that tests can start, where that is possible.
 
     Raises:
         BadInput: the data cannot be learned, before anything is made.
         Missing: something that only the user can add, before anything is made.
         ToolFailed: a program failed; the next run goes on from there.
     """
-    if not _missing(device, tests):
+    more = browsers.browser() if browser else []
+    if not _missing(device, tests) and not more:
         return
     if data is not None:
         for _ in conversations.read(data):
             pass
     with _alone() as lock:
-        steps = _missing(device, tests)  # another set-up may have made it meanwhile
+        # another set-up may have made it meanwhile
+        steps = [*(step for step in more if not step.done()), *_missing(device, tests)]
         if steps:
             needs.check(steps)
             _make(steps, lock)
