@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.common.errors import BadInput, PipelineError
@@ -12,10 +12,12 @@ from pipeline.evaluation import memory
 from pipeline.evaluation.compare import Comparison, Measured, compare, measured
 from pipeline.evaluation.memory import Drift, Memory
 from pipeline.made.artifacts import Scored, Specialist
-from pipeline.release import base_beside, made_of
+from pipeline.release import base_beside, held_out, made_of
+from pipeline.release.history import History
 from pipeline.release.version import Version
 from pipeline.run.engine import Engine
 from pipeline.stages import bare, drift, recall, score
+from pipeline.stages.preparing.groups import name
 from pipeline.stages.settings import Bare, Recall, Score
 
 EXAMPLES = 8  # at most, in half of the context that is served
@@ -34,6 +36,8 @@ class Evaluation:
     memory: Memory | None
     """None where the base could not be asked."""
     drift: Drift | None
+    candidates: int = 0
+    """Versions that were judged on these rows, this one among them."""
 
 
 def evaluate(
@@ -42,13 +46,15 @@ def evaluate(
     folders: Sequence[Path],
     say: Say = lambda line: None,
     against: Sequence[Version] = (),
+    known: History | None = None,
 ) -> Evaluation:
     """Score a version and its rivals on the rows of its test part.
 
     Args:
         folders: that a relative FROM may start from.
         say: told what is measured, and what could not be, and why.
-        against: other versions, which are compared on the rows that both held back.
+        against: other versions, which are compared on the rows that neither trained.
+        known: the versions of this name: told is how often these rows have chosen among them.
 
     Raises:
         BadInput: no row was held back, or a version to be compared with has another base.
@@ -66,8 +72,8 @@ def evaluate(
         _measured(f"{version.tag} as {kind}", engine, made, _packed(made, kind), Score())
         for kind in list(made.packed.files)[1:]
     ]
-    rivals += [_other(each, engine, made) for each in against]
-    known: Memory | None = None
+    rivals += [_other(each, engine, version, made) for each in against]
+    kept: Memory | None = None
     far: Drift | None = None
     try:
         base = _base(version, made, engine, folders)
@@ -77,9 +83,10 @@ def evaluate(
         say(f"the base, {made.base.name}")
         rivals += _of_base(engine, made, base, say)
         say("everyday questions, for both")
-        known, far = _remembered(engine, made, base), _drifted(engine, made, base)
+        kept, far = _remembered(engine, made, base), _drifted(engine, made, base)
     compared = tuple(_compared(specialist, rival) for rival in rivals)
-    return Evaluation(version, specialist, tuple(rivals), compared, known, far)
+    chosen = held_out.times_decided(known, made.data)
+    return Evaluation(version, specialist, tuple(rivals), compared, kept, far, chosen)
 
 
 def _remembered(engine: Engine, made: Specialist, base: Scored) -> Memory:
@@ -102,8 +109,11 @@ def _compared(specialist: Measured, rival: Measured) -> Comparison:
         ) from error
 
 
-def _other(version: Version, engine: Engine, made: Specialist) -> Measured:
-    """Another version, on the rows that it held back itself.
+def _other(version: Version, engine: Engine, mine: Version, made: Specialist) -> Measured:
+    """Another version, on the rows that neither of the two trained.
+
+    Asked as it is served. Where both have the same system message, these are all rows of this test
+    part that the other did not train; else those of its own, behind its own system message.
 
     Raises:
         BadInput: its base is another one, whose tokens are other pieces of text.
@@ -115,7 +125,21 @@ def _other(version: Version, engine: Engine, made: Specialist) -> Measured:
             " tokens cannot be compared",
             "Compare versions of the same base.",
         )
-    return _measured(version.tag, engine, other, _served(other), Score())
+    asked = made if other.system == made.system else other
+    found = _measured(version.tag, engine, asked, _served(other), Score())
+    return _without_trained(found, (mine, made), (version, other))
+
+
+def _without_trained(found: Measured, *both: tuple[Version, Specialist]) -> Measured:
+    """The rows that no version trained."""
+    trained = frozenset[str]().union(
+        *(held_out.read(one.trained) or held_out.names(its.data, "train") for one, its in both)
+    )
+    names = {
+        score.named(row): name(row["messages"]) for _, its in both for row in its.data.each("test")
+    }
+    rows = {row: loss for row, loss in found.rows.items() if names[row] not in trained}
+    return replace(found, rows=rows)
 
 
 def _of_base(engine: Engine, made: Specialist, base: Scored, say: Say) -> list[Measured]:

@@ -24,7 +24,7 @@ from pipeline.intake.conversations import Row, read
 from pipeline.intake.source import Source
 from pipeline.made.conversations import GROUPS, ROW, Conversations, Statistics
 from pipeline.made.stage import Stage, Where
-from pipeline.stages.preparing.groups import Groups
+from pipeline.stages.preparing.groups import of_file
 from pipeline.stages.settings import Intake
 
 STAGE = Stage(
@@ -33,7 +33,7 @@ STAGE = Stage(
     settings=Intake,
     inputs={"source": Source},
     makes=Conversations,
-    expected=lambda settings, inputs, before: inputs["source"].path.stat().st_size / 20e6,
+    expected=lambda settings, inputs, before: inputs["source"].path.stat().st_size / 1.5e6,
     at_once=True,
 )
 READING = 4  # times as long as reading a row takes all that is done with it
@@ -64,13 +64,13 @@ def run(out: Path, settings: Intake, source: Source, *, where: Where) -> Convers
     places.sort(key=lambda place: place.digest)
     _copy(beside, out, places)
     beside.unlink()
-    known = seen.statistics()
+    found = seen.statistics()
     return Conversations(
         path=out,
         digest=_digest(place.digest for place in places),
         file=source.given,
-        statistics=known,
-        crowded=_grouped(out, known, where),
+        statistics=found,
+        crowded=_grouped(out, found, where),
     )
 
 
@@ -78,14 +78,10 @@ def _grouped(out: Path, known: Statistics, where: Where) -> int:
     """Write which rows stay together; how many are in groups that are too large for it."""
     import numpy as np
 
-    groups = Groups(known.characters)
-    with (out / "conversations.jsonl").open("rb") as rows:
-        for done, row in enumerate(rows, start=1):
-            groups.add(json.loads(row)["messages"])
-            if done % 1000 == 0:
-                whole = READING * known.rows
-                where.report(Progress(known.rows + done * (READING - 1), whole))
-    keys, crowded = groups.keys()
+    def done(rows: int) -> None:
+        where.report(Progress(known.rows + rows * (READING - 1), known.rows * READING))
+
+    keys, crowded = of_file(out / "conversations.jsonl", known.characters, done)
     np.save(out / GROUPS, keys)
     return crowded
 
@@ -122,7 +118,15 @@ class Seen:
     def statistics(self) -> Statistics:
         """Of all rows so far."""
         one = len(self._systems) == 1 and not self._count["without_system"]
-        names = ("rows", "answers", "characters", "context", "open_ends", "without_system", "thoughts")
+        names = (
+            "rows",
+            "answers",
+            "characters",
+            "context",
+            "open_ends",
+            "without_system",
+            "thoughts",
+        )
         return Statistics(
             systems=len(self._systems),
             shared_system=self._system if one else "",

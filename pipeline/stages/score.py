@@ -7,6 +7,7 @@ behind some examples.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,13 @@ def run(
         (out / "rows.jsonl").open("w", encoding="utf-8") as file,
     ):
         for done, (row, several) in enumerate(zip(rows, asked, strict=True), start=1):
-            file.write(json.dumps({"row": _named(row), **_sums(reader, several)}) + "\n")
+            file.write(json.dumps({"row": named(row), **_sums(reader, several)}) + "\n")
             where.report(Progress(done, len(rows)))
     return Scores.at(out, examples=shown)
 
 
-def _named(row: dict[str, Any]) -> str:
+def named(row: Mapping[str, Any]) -> str:
+    """How a row is called in `Scores`."""
     return digest_of(row["messages"])[:ROW]
 
 

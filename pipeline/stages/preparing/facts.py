@@ -13,8 +13,8 @@ _WORD = re.compile(r"\d+(?:[.,:/]\d+)*|[^\W\d_]+")
 _START = re.compile(r"(?:^|[.!?…\n])[^\w]*$")  # before a word: a sentence begins with it
 _NOT = re.compile(
     r"\b(?:not|no|never|none|cannot|nicht|nie|niemals|kein\w*|nunca|jamás|jamais)\b"
-    r"|n['’]t\b"
-    r"|\bn(?:e\s+|['’])(?:\w+\W+){1,3}?pas\b",
+    r"|n['\u2019]t\b"
+    r"|\bn(?:e\s+|['\u2019])(?:\w+\W+){1,3}?pas\b",
     re.IGNORECASE,
 )
 

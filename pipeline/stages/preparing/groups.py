@@ -7,8 +7,11 @@ into one part: each of its conversations goes by itself, by a hash of all its tu
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from array import array
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.common.values import Conversation, digest_of
@@ -93,6 +96,22 @@ class Groups:
             return exact
         sketches = np.frombuffer(self._sketches, np.uint8).reshape(-1, near.SKETCH)
         return near.by_sketch(labels, kinds, sketches)
+
+
+def of_file(rows: Path, characters: int, done: Callable[[int], object]) -> tuple[Keys, int]:
+    """`Groups.keys` of a file of canonical rows.
+
+    Args:
+        characters: of all its turns.
+        done: told now and then how many rows were read.
+    """
+    groups = Groups(characters)
+    with rows.open("rb") as file:
+        for number, row in enumerate(file, start=1):
+            groups.add(json.loads(row)["messages"])
+            if number % 1000 == 0:
+                done(number)
+    return groups.keys()
 
 
 def name(messages: Conversation) -> str:
