@@ -337,4 +337,4 @@ def test_a_specialist_that_there_is_not_is_two_lines(arguments: list[str]) -> No
 
 def test_rows_are_known_by_what_they_say() -> None:
     row = {"messages": [{"role": "user", "content": "x"}]}
-    assert score._named(row) == digest_of(row["messages"])[:16]
+    assert score.named(row) == digest_of(row["messages"])[:16]

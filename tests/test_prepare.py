@@ -267,7 +267,7 @@ STRICT = (
 def test_rows_without_marks_are_prepared_as_they_always_were(
     tmp_path: Path, smallest_base: Base
 ) -> None:
-    """Digests of the first version: a row that was trained is not trained again for nothing."""
+    """Golden: what was trained is not trained again for nothing. The parts are prepare 3's."""
     own: Conversation = [
         {"role": "system", "content": "Own."},
         *ask("Hi", "Yes", "And?", "No", "Thanks"),
@@ -277,7 +277,7 @@ def test_rows_without_marks_are_prepared_as_they_always_were(
     data = prepared(tmp_path, smallest_base, *rows, system="Be kind.")
     source = taken_in(tmp_path / "rows.jsonl")
     assert source.digest == "b676a64fc4a7c2bec1abcb976bbdc55a813cfdf5326af9fbaf7208712f0c0c6c"
-    assert data.digest == "c997f9dfcf1cb437952fc4433a3d9621af83cc01ba9cc20d5b1189a87f09488f"
+    assert data.digest == "b5ff3bb20edf7b2e5880780332a967718d54e8ffefd102e77dc43495fa73f1a5"
     (tmp_path / "shipped").mkdir()
     path = Path(__file__).parent.parent / "data/brand-voice.jsonl"
     shipped = taken_in(path, tmp_path / "shipped")
