@@ -2,8 +2,8 @@
 
 Of up to 5,000 rows every pair is compared. Of more, 96 bytes are kept of each: the lowest 8 bits of
 as many minima of hashes (MinHash: two rows agree in as many of them as they share 5-grams). Rows
-that agree in three neighbouring ones are compared by all 96. Found are 98 of 100 pairs that share
-half and nearly all that share more; the bound of a half is then blurred by 0.05.
+that agree in three neighbouring ones are compared by all 96. The bound of a half is then blurred by
+0.05: found are 7 % of the pairs that share 0.43, 73 % at 0.54, 97 % at 0.60, all from 0.67 on.
 
 Jaccard similarity and MinHash: Broder, "On the resemblance and containment of documents", 1997;
 bands: Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3.
