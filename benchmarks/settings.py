@@ -6,8 +6,8 @@ The grid: learning rates 2e-4, 5e-4, 1e-3, 2e-3 x ranks 8, 16, 32, each with one
 automatic choice (--passes) and its best checkpoint kept. The claim: the automatic settings end
 within 2 % of the best point.
 
-50 and 200 rows are the first of the shipped conversations. One of these 50 falls to the validation
-part and nine of these 200; it is filled up to 40 with the test part and with the rows behind. There
+50 and 200 rows are the first of the shipped conversations. None of these 50 falls to the validation
+part and 20 of these 200; it is filled up to 40 with the test part and with the rows behind. There
 are no 1,000 of these, and rows made of each other would have their answers in training and
 validation alike; so beyond the shipped ones, a row asks what a function of Python's standard
 library does, and its docstring's first sentence answers.

@@ -18,7 +18,7 @@ from pipeline.intake.source import Source
 from pipeline.made.artifacts import Base, Dataset, Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.made.stage import insist
-from pipeline.release import history
+from pipeline.release import held_out, history
 from pipeline.release.prompt_forms import forms
 from pipeline.run.engine import Engine
 from pipeline.spec import modelfile
@@ -72,7 +72,9 @@ def build(spec: Spec, source: Source, engine: Engine, gpu_bytes: int | None = No
     rows = take_in(source, engine)
     chosen = settings(spec, rows.statistics, reference, gpu_bytes)
     base = engine.do(fetch.STAGE, chosen.fetch, base=reference)
-    data = engine.do(prepare.STAGE, chosen.prepare, base=base, data=rows)
+    before = held_out.not_tested(history.history(spec.name), rows, engine.store)
+    split = chosen.prepare.model_copy(update={"not_tested": before})
+    data = engine.do(prepare.STAGE, split, base=base, data=rows)
     engine.check(lambda: check_parameters(spec, rows, base, data))
     if not chosen.fetch.template and served_base.renders(reference):
         engine.check(lambda: check_rendered(engine, reference, base, data, chosen.prepare.system))

@@ -188,7 +188,9 @@ def _installed(package: str) -> str:
 
 
 def short(value: Any) -> str:
-    """A value in a few characters."""
+    """A value in a few characters; of a list of rows, how many they are."""
+    if isinstance(value, list | tuple):
+        return f"{len(value)} row{'' if len(value) == 1 else 's'}"
     text = str(value)
     if len(text) == 64:  # a digest
         return text[:8]

@@ -110,9 +110,9 @@ def test_far_off_its_subject_stops_what_was_told_to_keep():
 
 
 def test_rows_that_have_chosen_often_are_told():
-    assert judged(evaluation(GOOD, BASE), decided=9).says == "go"
+    assert judged(evaluation(GOOD, BASE), decided=8).says == "go"
     told = judged(evaluation(GOOD, BASE), decided=10)
-    assert told.reasons == ("These rows have chosen among 11 candidates and flatter the last",)
+    assert told.reasons == ("These rows have chosen among 11 candidates: add new ones",)
 
 
 def test_a_coarse_type_is_told():

@@ -22,11 +22,13 @@ from pipeline.common.values import digest_of
 from pipeline.intake.source import locate
 from pipeline.made import sealed
 from pipeline.made.artifacts import Adapter, Base, Dataset, Packed, Specialist
-from pipeline.release import history, ours
+from pipeline.made.conversations import Conversations
+from pipeline.release import held_out, history, ours
 from pipeline.run.child_process import ChildProcess
 from pipeline.run.store import Store
 from pipeline.spec.spec import read as read_spec
 from pipeline.stages import fetch, pack, prepare, tune
+from pipeline.stages.preparing.split import PARTS
 from pipeline.stages.settings import Fetch, Pack, Prepare, Tune
 
 GOLDEN = Path(__file__).parent / "golden/old-store"
@@ -111,17 +113,24 @@ def test_a_base_that_held_its_folders_name_is_used_and_not_fetched_again(old: Pa
     assert fetch.STAGE.names(Fetch(), {"base": moved})[0] != base.path.name
 
 
-def test_rows_are_prepared_again_to_the_same_bytes_and_nobody_trains_again(
+def test_rows_are_prepared_again_and_what_the_old_release_trained_is_not_tested(
     old: Path, rows: Path
 ) -> None:
-    base, data, adapter, _ = artifacts(old)
-    again = ChildProcess().do(
-        prepare.STAGE, Prepare(system="Be brief.", skip_long=False), base=base, data=taken_in(rows)
+    """Its record does not tell what it trained, the store does."""
+    base, data, _, _ = artifacts(old)
+    again = prepared_today(base, taken_in(rows))
+    trained = held_out.names(data, "train")
+    assert len(trained) == 43
+    assert held_out.names(again, "test") == held_out.names(data, "test") | held_out.names(
+        data, "validation"
     )
-    assert again.path != data.path
-    assert again.digest == data.digest
-    settings = Tune.model_validate(sealed.read(adapter.path).key.settings)
-    assert Store().first(Adapter, tuned(settings, base, again)) == adapter
+    assert not held_out.names(again, "test") & trained
+
+
+def prepared_today(base: Base, rows: Conversations) -> Dataset:
+    before = held_out.not_tested(history.history("tiny"), rows, Store())
+    settings = Prepare(system="Be brief.", skip_long=False, not_tested=before)
+    return ChildProcess().do(prepare.STAGE, settings, base=base, data=rows)
 
 
 def test_what_only_packing_reads_of_a_base_trains_nobody_again(old: Path, tmp_path: Path) -> None:
@@ -162,7 +171,7 @@ def test_the_plan_says_what_differs(
         ("prepare", "runs"),
     ]
     assert [step.why for step in made.steps[2:]] == [
-        "version of the stage: 1 → 2",
+        "not_tested: None → 43 rows, version of the stage: 1 → 3",
         "uses what prepare makes",
         "uses what tune makes",
     ]
@@ -174,13 +183,17 @@ def test_a_plan_in_which_the_last_stage_alone_runs(
     for module in (plan, chain):
         monkeypatch.setattr(module, "resolve", lambda *_: reference(old))
     (tmp_path / "tiny.Modelfile").write_text("FROM ./tiny-random\nSYSTEM Be brief.\n")
-    ChildProcess().do(
-        prepare.STAGE,
-        Prepare(system="Be brief.", skip_long=False),
-        base=artifacts(old)[0],
-        data=taken_in(rows),
+    base, data, _, _ = artifacts(old)
+    today = prepared_today(base, taken_in(rows))
+    for part in PARTS:  # as if it split as before
+        shutil.copy(data.path / f"{part}.jsonl", today.path)
+    record = json.loads((today.path / "record.json").read_text())
+    sizes = {file.name: file.stat().st_size for file in data.path.glob("*.jsonl")}
+    artifact = data.model_dump(mode="json", exclude={"path"})
+    (today.path / "record.json").write_text(
+        json.dumps({**record, "artifact": artifact, "files": sizes})
     )
-    sets = ("tune.epochs=30", "tune.learning_rate=0.02")
+    sets = ("tune.epochs=30", "tune.learning_rate=0.02", "tune.keep=0")
     made = plan.plan(read_spec("tiny", tmp_path, sets=sets), locate(rows), ChildProcess())
     assert [step.state for step in made.steps] == ["ready"] * 4 + ["runs"]
     assert made.steps[4].why == "version of the stage: 2 → 3"

@@ -14,7 +14,6 @@ from pipeline.made.artifacts import Base, Dataset
 from pipeline.made.stage import Where
 from pipeline.stages import intake, prepare
 from pipeline.stages.preparing.segmenter import UNTRAINED
-from pipeline.stages.preparing.split import PARTS, Crowds, Split
 from pipeline.stages.settings import Intake, Prepare
 from pipeline.tools import llamacpp
 
@@ -95,38 +94,14 @@ def test_system_goes_to_rows_without_one_only(tmp_path: Path, smallest_base: Bas
     )
 
 
-def parts_of(rows: list[Conversation]) -> list[str]:
-    crowds = Crowds()
-    for row in rows:
-        crowds.add(row)
-    split = Split(crowds.rows, crowds.common, crowds.copies)
-    return [split.part(row) for row in rows]
-
-
-def test_adding_rows_never_moves_old_ones() -> None:
-    rows = [ask(f"Question {n}", f"Answer {n}") for n in range(500)]
-    parts = parts_of(rows)
-    assert parts[:100] == parts_of(rows[:100])
-    counts = {part: parts.count(part) for part in PARTS}
-    assert 30 <= counts["test"] <= 75
-    assert 30 <= counts["validation"] <= 75
-
-
-def test_another_answer_to_the_same_question_stays_in_the_same_part() -> None:
-    rows = [ask(f"Q{n}", answer) for n in range(50) for answer in ("One", "Two")]
-    parts = parts_of(rows)
-    assert parts[::2] == parts[1::2]
-
-
-def test_below_40_rows_nothing_is_held_back_for_validation(
-    tmp_path: Path, smallest_base: Base
+@pytest.mark.parametrize(
+    ("rows", "parts"), [(9, (9, 0, 0)), (40, (30, 0, 10)), (80, (50, 10, 20)), (208, (168, 20, 20))]
+)
+def test_the_parts_have_as_many_rows_as_is_said(
+    tmp_path: Path, smallest_base: Base, rows: int, parts: tuple[int, int, int]
 ) -> None:
-    data = prepared(tmp_path, smallest_base, *[ask(f"Question {n}", "Yes") for n in range(39)])
-    assert data.validation == 0
-    assert data.train + data.test == 39
-    assert (
-        prepared(tmp_path, smallest_base, *[ask(f"Q {n}", "Yes") for n in range(60)]).validation > 0
-    )
+    data = prepared(tmp_path, smallest_base, *[ask(f"Question {n}", "Yes") for n in range(rows)])
+    assert (data.train, data.validation, data.test) == parts
 
 
 def test_the_order_of_the_file_does_not_matter(tmp_path: Path, smallest_base: Base) -> None:
@@ -292,7 +267,7 @@ STRICT = (
 def test_rows_without_marks_are_prepared_as_they_always_were(
     tmp_path: Path, smallest_base: Base
 ) -> None:
-    """Digests of the first version: a row that was trained is not trained again for nothing."""
+    """Golden: what was trained is not trained again for nothing. The parts are prepare 3's."""
     own: Conversation = [
         {"role": "system", "content": "Own."},
         *ask("Hi", "Yes", "And?", "No", "Thanks"),
@@ -302,7 +277,7 @@ def test_rows_without_marks_are_prepared_as_they_always_were(
     data = prepared(tmp_path, smallest_base, *rows, system="Be kind.")
     source = taken_in(tmp_path / "rows.jsonl")
     assert source.digest == "b676a64fc4a7c2bec1abcb976bbdc55a813cfdf5326af9fbaf7208712f0c0c6c"
-    assert data.digest == "c997f9dfcf1cb437952fc4433a3d9621af83cc01ba9cc20d5b1189a87f09488f"
+    assert data.digest == "b5ff3bb20edf7b2e5880780332a967718d54e8ffefd102e77dc43495fa73f1a5"
     (tmp_path / "shipped").mkdir()
     path = Path(__file__).parent.parent / "data/brand-voice.jsonl"
     shipped = taken_in(path, tmp_path / "shipped")
@@ -420,24 +395,4 @@ def test_rows_that_all_ask_the_same_are_split_within_the_question(
     data, said = run_on(tmp_path, smallest_base, *[{"messages": row} for row in rows])
     assert data.train >= 8
     assert any(line.startswith(f"{data.train} rows to train on, 0 to choose") for line in said)
-    for words in range(40):  # in the first version, 4 of these went to validation as a whole
-        same = [ask(f"Ticket, in {words} words:", f"Done {n}") for n in range(32)]
-        parts = parts_of([*same, *[ask(f"Other {n}", "Yes") for n in range(8)]])
-        assert parts.count("train") >= 24
-        assert parts.count("validation") <= 11
-
-
-def test_only_the_rows_of_a_very_common_question_are_split() -> None:
-    rest = [ask(f"Question {n}", "Yes") for n in range(80)]
-    few = [ask("Often asked", f"Answer {n}") for n in range(4)]
-    many = [ask("Often asked", f"Answer {n}") for n in range(40)]
-    alone = parts_of([*rest, *few])
-    assert len(set(alone[80:])) == 1
-    assert parts_of([*rest, *many])[:80] == alone[:80]
-    assert len(set(parts_of([*rest, *many])[80:])) == 3
-
-
-def test_copies_of_one_row_are_trained() -> None:
-    assert set(parts_of([ask("Q", "A")] * 50)) == {"train"}
-    for n in range(30):
-        assert "train" in parts_of([ask(f"Q{n}", "A")] * 12)
+    assert any("12 rows that ask the same or are nearly the same" in line for line in said)

@@ -64,13 +64,14 @@ def evaluate(
                 [modelfiles, Path.cwd()],
                 lambda line: shown.say("score", line),
                 others,
+                known,
             )
     return text(made), value(made)
 
 
 def text(made: Evaluation) -> str:
     """For people."""
-    from pipeline.evaluation.words import drifted, remembered, sentence
+    from pipeline.evaluation.words import drifted, remembered, sentence, worn
 
     rows = len(made.specialist.rows)
     every = sorted([*made.rivals, made.specialist], key=lambda one: -one.loss)
@@ -87,6 +88,7 @@ def text(made: Evaluation) -> str:
         *(sentence(each) for each in made.comparisons),
         *([remembered(made.memory, made.version.tag)] if made.memory else []),
         *([drifted(made.drift, made.version.tag)] if made.drift else []),
+        *([told] if (told := worn(made.candidates)) else []),
     ]
     return "\n".join(lines)
 
@@ -99,6 +101,7 @@ def value(made: Evaluation) -> dict[str, Any]:
     return {
         "name": made.version.name,
         "version": made.version.version,
+        "candidates": made.candidates,
         "models": [{**asdict(one), "loss": one.loss} for one in every],
         "comparisons": [{**asdict(one), "verdict": one.verdict} for one in made.comparisons],
         "drift": made.drift and {**asdict(made.drift), "far": made.drift.far},

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pipeline.release.tags import Tags
     from pipeline.release.version import Version
 
+ROWS = {"trained", "tested"}  # of a version: eight characters each, for programs of ours alone
 NONE_YET = "No specialist yet. Make one:  make specialist DATA=data/brand-voice.jsonl"
 
 
@@ -51,7 +52,7 @@ def _all(as_json: bool) -> None:
     if as_json:
         values = [
             {
-                **_shown(known, tags).model_dump(mode="json"),
+                **_shown(known, tags).model_dump(mode="json", exclude=ROWS),
                 "current": known.head.current,
                 "in_ollama": state.has_any(known, tags),
                 "broken_off": known.name.lower() in broken,
@@ -117,7 +118,8 @@ def _one(name: str, as_json: bool) -> None:
     pairs = list(zip(known.versions, states, strict=True))
     if as_json:
         values: list[dict[str, Any]] = [
-            {**version.model_dump(mode="json"), "state": word} for version, word in pairs
+            {**version.model_dump(mode="json", exclude=ROWS), "state": word}
+            for version, word in pairs
         ]
         click.echo(json.dumps(values, indent=1))
         return

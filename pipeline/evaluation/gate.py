@@ -21,7 +21,6 @@ FORGOT = -0.1  # share of everyday questions
 DRIFTED = 0.5  # nats per token
 COSTLY = 0.05  # nats per token that storing may cost unsaid
 SURE = 4  # rows that must all be better where there are too few for an interval
-OFTEN = 10  # candidates among which the same rows may have chosen
 
 MORE = "Train longer (--set tune.epochs=…), or look at the data: are its answers of one kind?"
 LESS = "Fewer epochs (--set tune.epochs=…) or a lower rate (--set tune.learning_rate=…)."
@@ -164,12 +163,12 @@ def _stored(cost: float | None) -> Iterator[Check]:
 
 
 def _used_up(decided: int) -> Iterator[Check]:
-    if decided >= OFTEN:
+    if said := words.worn(decided + 1):
         yield Check(
             name="held-out rows",
             found="open",
             blocks=False,
-            sentence=f"These rows have chosen among {decided + 1} candidates and flatter the last",
+            sentence=said,
             next_step="Add new rows.",
         )
 

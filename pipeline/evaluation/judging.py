@@ -16,13 +16,13 @@ from pipeline.evaluation.gate import Bounds
 from pipeline.evaluation.rivals import Evaluation, Say, measure, with_version
 from pipeline.made.artifacts import Specialist
 from pipeline.made.conversations import Conversations
-from pipeline.release import history
+from pipeline.release import held_out, history
 from pipeline.release.candidate import Candidate
 from pipeline.release.proof import Proof, origin
 from pipeline.release.verdict import Judge, Verdict, verdict
 from pipeline.release.version import Version
 from pipeline.run.engine import Engine
-from pipeline.stages.preparing.split import WITHOUT_TEST
+from pipeline.stages.preparing.sizes import WITHOUT_TEST
 from pipeline.stages.score import named
 from pipeline.tools.ollama import Ollama
 
@@ -47,7 +47,12 @@ def judge(
             version=0, name=made.name, manifest=candidate.digest, ollama=ollama.address.url
         )
         found = _beside_served(measure(new, made, base, engine, say), made, engine, ollama)
-        every = gate.checks(found, bounds, cost=proof.stored, decided=_decided(made))
+        every = gate.checks(
+            found,
+            bounds,
+            cost=proof.stored,
+            decided=held_out.times_decided(history.history(made.name), made.data),
+        )
         return verdict(every, _worst(found, made))
 
     return decide
@@ -66,13 +71,6 @@ def _beside_served(
     except (BadInput, Missing) as error:
         line = f"it is not compared with {served.tag}: {error.what}"
         return replace(found, missing=(*found.missing, line))
-
-
-def _decided(made: Specialist) -> int:
-    """How many versions were judged on these very rows."""
-    known = history.history(made.name)
-    same = [v for v in known.versions if v.digests.get("data") == made.data.digest] if known else []
-    return len({version.wanted for version in same})
 
 
 def _worst(found: Evaluation, made: Specialist) -> list[str]:

@@ -14,10 +14,12 @@ from pipeline.evaluation import memory
 from pipeline.evaluation.compare import Comparison, Kind, Measured, compare, measured
 from pipeline.evaluation.memory import Drift, Memory
 from pipeline.made.artifacts import Scored, Specialist
-from pipeline.release import base_beside, made_of
+from pipeline.release import base_beside, held_out, made_of
+from pipeline.release.history import History
 from pipeline.release.version import Version
 from pipeline.run.engine import Engine
 from pipeline.stages import bare, drift, recall, score
+from pipeline.stages.preparing.groups import name
 from pipeline.stages.settings import Bare, Recall, Score
 
 EXAMPLES = 8  # at most, in half of the context that is served
@@ -37,6 +39,8 @@ class Evaluation:
     drift: Drift | None
     missing: tuple[str, ...] = ()
     """What could not be measured, and why."""
+    candidates: int = 0
+    """Versions that were judged on these rows, this one among them; 0 where it is not known."""
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -50,13 +54,15 @@ def evaluate(
     folders: Sequence[Path],
     say: Say = lambda line: None,
     against: Sequence[Version] = (),
+    known: History | None = None,
 ) -> Evaluation:
     """Score a version and its rivals on the rows of its test part.
 
     Args:
         folders: that a relative FROM may start from.
         say: told what is measured, and what could not be, and why.
-        against: other versions, which are compared on the rows that both held back.
+        against: other versions, which are compared on the rows that neither trained.
+        known: the versions of this name: told is how often these rows have chosen among them.
 
     Raises:
         BadInput: no row was held back, or a version to be compared with has another base.
@@ -66,7 +72,7 @@ def evaluate(
     found = measure(version, made, partial(base_beside.found, version, folders), engine, say)
     for other in against:
         found = with_version(found, made, other, engine)
-    return found
+    return replace(found, candidates=held_out.times_decided(known, made.data))
 
 
 def measure(
@@ -89,14 +95,14 @@ def measure(
             f"{made.name} held back no row to be tested on",
             f"Add rows: of {made.data.rows} none is left to test.",
         )
-    name = version.tag if version.version else f"the new {made.name}"
-    say(f"{name}, {made.data.test} rows")
-    specialist = _measured(name, "specialist", engine, made, _served(made))
+    called = version.tag if version.version else f"the new {made.name}"
+    say(f"{called}, {made.data.test} rows")
+    specialist = _measured(called, "specialist", engine, made, _served(made))
     rivals = [
-        _measured(f"{name} as {kind}", "type", engine, made, _packed(made, kind))
+        _measured(f"{called} as {kind}", "type", engine, made, _packed(made, kind))
         for kind in list(made.packed.files)[1:]
     ]
-    known: Memory | None = None
+    kept: Memory | None = None
     far: Drift | None = None
     missing: list[str] = []
     try:
@@ -111,22 +117,22 @@ def measure(
         except PipelineError as error:
             missing.append(f"the base with examples is not measured: {error.what}")
         say("everyday questions, for both")
-        known, far = _remembered(engine, made, stored), _drifted(engine, made, stored)
+        kept, far = _remembered(engine, made, stored), _drifted(engine, made, stored)
     for line in missing:
         say(line)
-    return Evaluation(version, specialist, tuple(rivals), known, far, tuple(missing))
+    return Evaluation(version, specialist, tuple(rivals), kept, far, tuple(missing))
 
 
 def with_version(
     found: Evaluation, made: Specialist, version: Version, engine: Engine
 ) -> Evaluation:
-    """Another version beside, on the rows that both held back.
+    """Another version beside, on the rows that neither trained.
 
     Raises:
-        BadInput: its base is another one, or no row was held back by both.
+        BadInput: its base is another one, or each row was trained by one of the two.
         Missing: what it was made of has gone from the store.
     """
-    other = _other(version, engine, made)
+    other = _other(version, engine, found.version, made)
     if not other.rows.keys() & found.specialist.rows.keys():
         raise BadInput(
             f"no row was held back by both {found.specialist.name} and {other.name}",
@@ -145,8 +151,11 @@ def _remembered(engine: Engine, made: Specialist, base: Scored) -> Memory:
     return memory.memory(*found)
 
 
-def _other(version: Version, engine: Engine, made: Specialist) -> Measured:
-    """Another version, on the rows that it held back itself.
+def _other(version: Version, engine: Engine, mine: Version, made: Specialist) -> Measured:
+    """Another version, on the rows that neither of the two trained.
+
+    Asked as it is served. Where both have the same system message, these are all rows of this test
+    part that the other did not train; else those of its own, behind its own system message.
 
     Raises:
         BadInput: its base is another one, whose tokens are other pieces of text.
@@ -158,7 +167,21 @@ def _other(version: Version, engine: Engine, made: Specialist) -> Measured:
             " tokens cannot be compared",
             "Compare versions of the same base.",
         )
-    return _measured(version.tag, "version", engine, other, _served(other))
+    asked = made if other.system == made.system else other
+    found = _measured(version.tag, "version", engine, asked, _served(other))
+    return _without_trained(found, (mine, made), (version, other))
+
+
+def _without_trained(found: Measured, *both: tuple[Version, Specialist]) -> Measured:
+    """The rows that no version trained."""
+    trained = frozenset[str]().union(
+        *(held_out.read(one.trained) or held_out.names(its.data, "train") for one, its in both)
+    )
+    names = {
+        score.named(row): name(row["messages"]) for _, its in both for row in its.data.each("test")
+    }
+    rows = {row: loss for row, loss in found.rows.items() if names[row] not in trained}
+    return replace(found, rows=rows)
 
 
 def _with_examples(engine: Engine, made: Specialist, base: Scored) -> Measured:

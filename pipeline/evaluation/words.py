@@ -9,6 +9,7 @@ from pipeline.evaluation.compare import CLEARLY, FEWEST, Comparison
 from pipeline.evaluation.memory import Drift, Memory
 
 NOTHING = 1e-6  # nats
+WORN = 10  # candidates that the same rows may choose among before it is said
 
 
 def sentence(found: Comparison) -> str:
@@ -82,3 +83,14 @@ def _times(nats: float, *, better: bool) -> str:
 def _needed(found: Comparison) -> str:
     count = intervals.rows_needed(found.spread, max(abs(found.less), NOTHING))
     return f"{count:,}" if count < 100_000 else "far more"
+
+
+def worn(candidates: int) -> str:
+    """That a test part has chosen often, so that who passes it may only fit it; '' below 10.
+
+    Args:
+        candidates: that were judged on it, this one among them.
+    """
+    if candidates < WORN:
+        return ""
+    return f"These rows have chosen among {candidates} candidates: add new ones"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.common.values import digest_of
 from pipeline.made.artifacts import Artifact
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Statistics(BaseModel):
@@ -54,10 +58,19 @@ class Conversations(Artifact):
     file: str
     """The user's file, as it was given."""
     statistics: Statistics
+    crowded: int = 0
+    """Rows of groups that are too large to stay together."""
     common: tuple[str, ...] = ()
-    """Questions that very many rows ask (stages/preparing/split.py)."""
+    """In records of intake 1: questions that very many rows ask."""
     copies: tuple[str, ...] = ()
-    """Conversations that very many rows are."""
+    """In records of intake 1: conversations that very many rows are."""
+
+    def groups(self) -> NDArray[np.uint64]:
+        """What groups.npy holds."""
+        import numpy as np
+
+        found: NDArray[np.uint64] = np.load(self.path / GROUPS)
+        return found
 
     def each(self) -> Iterator[tuple[bytes, bytes]]:
         """The lines of both files side by side, without their ends."""
@@ -93,6 +106,7 @@ def digest_of_row(row: Mapping[str, Any]) -> str:
 
 
 _LINE = b'{"line": '
+GROUPS = "groups.npy"
 ROW = 16  # hex digits by which origins.jsonl knows a row
 
 

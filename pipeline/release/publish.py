@@ -19,7 +19,7 @@ from pipeline.common.digests import file_digest
 from pipeline.common.errors import PipelineError, ProofFailed, Stopped, ToolFailed
 from pipeline.made.artifacts import Specialist
 from pipeline.made.stage import Where
-from pipeline.release import history, ours, verdict
+from pipeline.release import held_out, history, ours, verdict
 from pipeline.release.candidate import Candidate
 from pipeline.release.history import History
 from pipeline.release.locks import alone
@@ -221,6 +221,8 @@ def _record(
         origin_weights=made.origin_weights,
         data=made.data.digest,
         rows=made.data.rows,
+        trained=held_out.noted(held_out.names(made.data, "train")),
+        tested=held_out.noted(held_out.names(made.data, "test")),
         loss=made.adapter.loss,
         quantization=made.packed.quantization,
         size=made.packed.size,

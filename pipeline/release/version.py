@@ -44,6 +44,10 @@ class Version(BaseModel):
     data: str | None = None
     """Digest of the data set."""
     rows: int | None = None
+    trained: str = ""
+    """Its rows of the training part (release/held_out.py); '' in a record of an earlier program."""
+    tested: str = ""
+    """Those of the test part."""
     loss: float | None = None
     """Validation loss of the checkpoint that was kept."""
     quantization: str | None = None

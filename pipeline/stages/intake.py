@@ -1,7 +1,8 @@
 """Take the user's file in: check every row, write it canonically, keep where it comes from.
 
-Rows are written as they come, then copied in the order of their digests: memory holds a digest, a
-place and two counts of each row, never its text.
+Rows are written as they come, then copied in the order of their digests. Then it is seen which of
+them are nearly the same, and stay together when they are split (preparing/groups.py). Memory holds
+some hundred bytes of each row, never its text.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from pipeline.common.thoughts import parted
 from pipeline.common.values import BLOCK, Conversation, canonical, digest_of, digest_of_file
 from pipeline.intake.conversations import Row, read
 from pipeline.intake.source import Source
-from pipeline.made.conversations import ROW, Conversations, Statistics
+from pipeline.made.conversations import GROUPS, ROW, Conversations, Statistics
 from pipeline.made.stage import Stage, Where
-from pipeline.stages.preparing.split import Crowds
+from pipeline.stages.preparing.groups import of_file
 from pipeline.stages.settings import Intake
 
 STAGE = Stage(
     "intake",
-    version=1,
+    version=2,
     settings=Intake,
     inputs={"source": Source},
     makes=Conversations,
-    expected=lambda settings, inputs, before: inputs["source"].path.stat().st_size / 20e6,
+    expected=lambda settings, inputs, before: inputs["source"].path.stat().st_size / 1.5e6,
     at_once=True,
 )
+READING = 4  # times as long as reading a row takes all that is done with it
 
 
 def run(out: Path, settings: Intake, source: Source, *, where: Where) -> Conversations:
@@ -54,43 +56,50 @@ def run(out: Path, settings: Intake, source: Source, *, where: Where) -> Convers
                 seen.unasked.append(row.line)
                 continue
             places.append(_write(file, row))
-            seen.add(row, "" if row.context else places[-1].digest.hex())
+            seen.add(row)
             if len(places) % 1000 == 0:
-                where.report(Progress(min(file.tell(), size), size))
+                where.report(Progress(min(file.tell(), size), READING * size))
     if digest_of_file(source.path) != source.digest:
         raise BadInput(f"{source.given} changed while it was read", "Run the same command again.")
     places.sort(key=lambda place: place.digest)
     _copy(beside, out, places)
     beside.unlink()
+    found = seen.statistics()
     return Conversations(
         path=out,
         digest=_digest(place.digest for place in places),
         file=source.given,
-        statistics=seen.statistics(),
-        common=seen.crowds.common,
-        copies=seen.crowds.copies,
+        statistics=found,
+        crowded=_grouped(out, found, where),
     )
+
+
+def _grouped(out: Path, known: Statistics, where: Where) -> int:
+    """Write which rows stay together; how many are in groups that are too large for it."""
+    import numpy as np
+
+    def done(rows: int) -> None:
+        where.report(Progress(known.rows + rows * (READING - 1), known.rows * READING))
+
+    keys, crowded = of_file(out / "conversations.jsonl", known.characters, done)
+    np.save(out / GROUPS, keys)
+    return crowded
 
 
 class Seen:
     """What is counted on the way."""
 
     def __init__(self) -> None:
-        self.crowds = Crowds()
         self._count: Counter[str] = Counter()
         self._systems: set[str] = set()
         self._system = ""
         self.unasked: list[int] = []
         """Lines of rows that are left out."""
 
-    def add(self, row: Row, digest: str) -> None:
-        """Count a row that learns.
-
-        Args:
-            digest: of its messages, '' where it is not known.
-        """
+    def add(self, row: Row) -> None:
+        """Count a row that learns."""
         messages = row.messages
-        self.crowds.add(messages, digest)
+        self._count["rows"] += 1
         self._count["answers"] += sum(turn["role"] == "assistant" for turn in messages)
         self._count["characters"] += sum(len(turn["content"]) for turn in messages)
         self._count["context"] += len(row.context)
@@ -109,9 +118,16 @@ class Seen:
     def statistics(self) -> Statistics:
         """Of all rows so far."""
         one = len(self._systems) == 1 and not self._count["without_system"]
-        names = ("answers", "characters", "context", "open_ends", "without_system", "thoughts")
+        names = (
+            "rows",
+            "answers",
+            "characters",
+            "context",
+            "open_ends",
+            "without_system",
+            "thoughts",
+        )
         return Statistics(
-            rows=self.crowds.rows,
             systems=len(self._systems),
             shared_system=self._system if one else "",
             unasked=tuple(self.unasked),

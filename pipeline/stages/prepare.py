@@ -31,7 +31,7 @@ from pipeline.tools.jinja import Texts
 
 STAGE = Stage(
     "prepare",
-    version=2,
+    version=3,
     settings=Prepare,
     inputs={"base": Base, "data": Conversations},
     makes=Dataset,
@@ -63,7 +63,7 @@ def run(out: Path, settings: Prepare, base: Base, data: Conversations, *, where:
             if made.lines["long"]
             else "Add other questions.",
         )
-    telling.parts(counts, data.statistics.rows, bool(data.common), where.say)
+    telling.parts(counts, data, len(settings.not_tested), where.say)
     return Dataset.at(
         out,
         rows=sum(counts.values()),
@@ -94,9 +94,13 @@ class _Made:
         for token in row.spelled:
             self.spelled.setdefault(token, []).append(row.line)
 
-    def write(self, row: Row, found: list[Sequence]) -> None:
-        """Write a row to its part: the canonical JSON of the row and its sequences."""
-        part = self._split.part(row.messages)
+    def write(self, number: int, row: Row, found: list[Sequence]) -> None:
+        """Write a row to its part: the canonical JSON of the row and its sequences.
+
+        Args:
+            number: of the row in the store.
+        """
+        part = self._split.part(number)
         made = ",".join(one.json() for one in found)
         self._files[part].write(b'%s,"sequences":[%s]}\n' % (row.raw[:-1], made.encode()))
         self.counted[part] += 1
@@ -116,9 +120,9 @@ def _written(
         files = {p: stack.enter_context((out / f"{p}.jsonl").open("wb", 1 << 20)) for p in PARTS}
         every = rendered(base, batches(base, data, settings.system))
         tokens = stack.enter_context(Tokens(base, by_pieces=by_pieces))
-        made = _Made(files, Split(rows, data.common, data.copies))
+        made = _Made(files, Split(data.groups(), settings.not_tested))
         for batch, texts in every:
-            for row, mine in zip(batch, texts, strict=True):
+            for number, (row, mine) in enumerate(zip(batch, texts, strict=True), start=done):
                 try:
                     found = _sequences(base, tokens, row, mine, f"{data.file}:{row.line}")
                     fits = _fits(base, row, found, data.file, settings)
@@ -127,7 +131,7 @@ def _written(
                     continue
                 made.note(row)
                 if fits:
-                    made.write(row, found)
+                    made.write(number, row, found)
                 else:
                     made.lines["long"].append(row.line)
             done += len(batch)

@@ -7,6 +7,7 @@ behind some examples.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def run(
     return Scores.at(out, examples=shown)
 
 
-def named(row: dict[str, Any]) -> str:
+def named(row: Mapping[str, Any]) -> str:
     """A row's name in `Scores`: rows that are equal have the same."""
     return digest_of(row["messages"])[:ROW]
 

@@ -17,9 +17,9 @@ from pipeline.bases.remarks import is_quantized
 from pipeline.common.errors import BadInput
 from pipeline.made.conversations import Statistics
 from pipeline.spec.spec import Spec
+from pipeline.stages.preparing.sizes import trained
 
 CHARACTERS_PER_TOKEN = 4  # of English; only sizes and times are estimated with it
-WITHOUT_VALIDATION = 40  # rows; below, a tenth of them would say nothing
 STEP_TOKENS = 8192  # of a pass through the model: a small one then stays within some gigabytes
 FEW = 250  # rows; below, smaller batches make more steps of them
 BILLION = 1_000_000_000
@@ -52,6 +52,8 @@ class Prepare(Settings):
     """Goes to rows without a system turn; '' for none."""
     skip_long: bool
     """Leave out rows longer than the context instead of refusing them."""
+    not_tested: tuple[str, ...] = ()
+    """Rows that would be tested, had an earlier version not trained them (12 hex digits each)."""
 
 
 class Tune(Settings):
@@ -148,10 +150,9 @@ def _batch(statistics: Statistics) -> int:
 def _epochs(rows: int, batch: int) -> int:
     """Enough for about 50 steps, 2 to 10 passes; few rows are read more often.
 
-    Below 40 rows there is no validation loss: training runs exactly this many epochs.
+    Below 80 rows there is no validation loss: training runs exactly this many epochs.
     """
-    share = 0.8 if rows >= WITHOUT_VALIDATION else 1.0
-    steps_a_pass = max(1, math.ceil(rows * share / batch))
+    steps_a_pass = max(1, math.ceil(trained(rows) / batch))
     return min(10, max(2, round(50 / steps_a_pass)))
 
 

@@ -22,7 +22,7 @@ from pipeline.tools.children import tied
 from pipeline.tools.host import Address
 
 SPECIALIST = Path(sys.executable).with_name("specialist")
-ROWS = 48
+ROWS = 80
 DEAD = "http://127.0.0.1:9"  # nothing listens there
 CALLED = "tiny"
 MODELFILE = "FROM ../tiny-random\nSYSTEM Be brief.\nPARAMETER temperature 0\n"
@@ -155,7 +155,7 @@ def wait_until(check: Callable[[], object], run: subprocess.Popen[str] | None = 
 
 @contextmanager
 def machine(folder: Path) -> Iterator[Machine]:
-    """A machine with a tiny base, 48 rows and a Modelfile."""
+    """A machine with a tiny base, 80 rows and a Modelfile."""
     tiny_base_directory(folder / "tiny-random")
     rows = [
         [{"role": "user", "content": f"Question {n}?"}, {"role": "assistant", "content": "No."}]

@@ -31,7 +31,7 @@ def data(tmp_path: Path, tiny_base: Base) -> Dataset:
             {"role": "user", "content": f"Question {n}"},
             {"role": "assistant", "content": "Yes, it is."},
         ]
-        for n in range(60)
+        for n in range(80)
     ]
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))

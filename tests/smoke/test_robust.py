@@ -205,7 +205,7 @@ def test_a_changed_system_trains_again_and_the_plan_says_so(
 
 def test_the_list_has_a_record_of_it(here: Machine, digests: dict[str, str]) -> None:
     (record,) = json.loads(here.run("list", "--json"))
-    assert (record["name"], record["base"], record["rows"]) == ("tiny", "tiny-random", 48)
+    assert (record["name"], record["base"], record["rows"]) == ("tiny", "tiny-random", 80)
     assert (record["quantization"], record["data"]) == ("Q8_0", digests["prepare"])
     assert record["digests"]["gguf"] == digests["pack"]
     assert record["loss"] > 0

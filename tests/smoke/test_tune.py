@@ -35,7 +35,7 @@ def found(tiny_base: Base, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             {"role": "user", "content": f"Colour {n}?"},
             {"role": "assistant", "content": ANSWERS[n * n % 7 % 4]},
         ]
-        for n in range(60)
+        for n in range(80)
     ]
     (folder / "rows.jsonl").write_text(
         "".join(json.dumps({"messages": row}) + "\n" for row in rows)

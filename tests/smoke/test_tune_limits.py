@@ -44,7 +44,7 @@ def prepared(folder: Path, base: Base, rows: list[tuple[str, str]]) -> Dataset:
     return prepare.run(folder, settings, base, source, where=Where())
 
 
-@pytest.mark.parametrize(("rows", "validated"), [(60, True), (30, False)])
+@pytest.mark.parametrize(("rows", "validated"), [(80, True), (30, False)])
 def test_a_rate_that_explodes_ends_at_that_step_and_nothing_is_finished(
     rows: int, validated: bool, tiny_base: Base, tmp_path: Path
 ) -> None:

@@ -1,96 +1,64 @@
 """Which rows are trained, which choose the checkpoint, which are kept for the proof.
 
-By a hash of the user turns: adding rows never moves an old one, and another answer to the same
-question stays in its part. A question that very many rows ask would take them all into one part:
-its rows are split by a hash of the whole conversation.
+Groups of rows (preparing/groups.py) are taken in the order of their hashes: the first are tested,
+the next ones validate, all others are trained. Where rows are added, those in front are pushed
+back, from the test to the validation and from there to the training. What an earlier version
+trained is never tested.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING
 
-from pipeline.common.values import Conversation, digest_of
-from pipeline.made.conversations import ROW
-from pipeline.stages.settings import WITHOUT_VALIDATION
+from pipeline.stages.preparing.groups import NAME, TRAINED
+from pipeline.stages.preparing.sizes import tested, validated
 
-WITHOUT_TEST = 10  # rows; below, all of them are trained
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 PARTS = ("train", "validation", "test")
-MOST = 0.1  # share of the rows that may move together: as much as a part is meant to hold
-FEW = 4  # rows that may always
-
-
-class Crowds:
-    """Counts questions and conversations, to find those that very many rows share."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._questions: dict[int, int] = {}  # by the beginning of a digest: a row takes 100 bytes
-        self._conversations: dict[int, int] = {}
-
-    def add(self, messages: Conversation, digest: str = "") -> None:
-        """Count a row.
-
-        Args:
-            digest: of the messages, where it is known.
-        """
-        self.rows += 1
-        for counts, key in (
-            (self._questions, question(messages)),
-            (self._conversations, digest[:ROW] or conversation(messages)),
-        ):
-            number = int(key, 16)
-            counts[number] = counts.get(number, 0) + 1
-
-    @property
-    def common(self) -> tuple[str, ...]:
-        """Questions that so many rows ask that they are split."""
-        return self._many(self._questions)
-
-    @property
-    def copies(self) -> tuple[str, ...]:
-        """Conversations that so many rows are."""
-        return self._many(self._conversations)
-
-    def _many(self, counts: dict[int, int]) -> tuple[str, ...]:
-        most = max(FEW, MOST * self.rows)
-        return tuple(sorted(f"{key:0{ROW}x}" for key, count in counts.items() if count > most))
 
 
 class Split:
     """The parts of one file's rows."""
 
-    def __init__(self, rows: int, common: Collection[str], copies: Collection[str]) -> None:
-        self.rows = rows
-        self.common = frozenset(common)
-        self._copies = frozenset(copies)
+    def __init__(self, keys: NDArray[np.uint64], trained: Collection[str] = ()) -> None:
+        """Decide for all rows.
 
-    def part(self, messages: Conversation) -> str:
-        """train, validation or test.
-
-        A tenth is for the proof and later evaluation, a tenth chooses the checkpoint. Files below
-        40 rows have no validation part, below 10 no test part either. Copies of one conversation
-        that cannot be split are trained.
+        Args:
+            keys: by row, [n, 2]: the key of its group, and its name (`Groups.keys`).
+            trained: names of rows that are not to be tested, each 12 hex digits.
         """
-        key = question(messages)
-        if key in self.common:
-            key = conversation(messages)
-            if key in self._copies:
-                return "train"
-        at = int(key[:12], 16) / 16**12
-        if at < 0.1 and self.rows >= WITHOUT_TEST:
-            return "test"
-        if 0.1 <= at < 0.2 and self.rows >= WITHOUT_VALIDATION:
-            return "validation"
-        return "train"
+        import numpy as np
 
+        groups, of_row, sizes = np.unique(keys[:, 0], return_inverse=True, return_counts=True)
+        known = np.array([int(name, 16) for name in trained], np.uint64)
+        seen = np.isin(keys[:, 1], known)
+        apart = np.zeros(len(groups), bool)
+        apart[of_row[seen]] = True
+        to_test, to_validate = tested(len(keys)), validated(len(keys))
+        parts = np.zeros(len(groups), np.uint8)  # numbers of PARTS
+        reached = np.zeros(len(groups), bool)
+        for group, size in enumerate(sizes.tolist()):
+            if groups[group] == TRAINED or (to_test <= 0 and to_validate <= 0):
+                break
+            if to_test > 0 and not apart[group]:
+                parts[group], to_test = 2, to_test - size
+            else:
+                reached[group] = to_test > 0
+                if to_validate > 0:
+                    parts[group], to_validate = 1, to_validate - size
+        self._parts: bytes = parts[of_row].tobytes()
+        held = keys[seen & reached[of_row], 1]
+        self.not_tested: tuple[str, ...] = tuple(sorted(f"{row:0{NAME}x}" for row in held.tolist()))
+        """Names of those rows of `trained` without which the parts would be others."""
 
-def question(messages: Conversation) -> str:
-    """What a row asks: the beginning of the digest of its user turns."""
-    asked: list[Any] = [message["content"] for message in messages if message["role"] == "user"]
-    return digest_of(asked)[:ROW]
+    def part(self, row: int) -> str:
+        """train, validation or test, of a row by its number in the store."""
+        return PARTS[self._parts[row]]
 
-
-def conversation(messages: Conversation) -> str:
-    """The beginning of the digest of all its turns."""
-    return digest_of(messages)[:ROW]
+    def counts(self) -> dict[str, int]:
+        """How many rows each part has."""
+        return {part: self._parts.count(number) for number, part in enumerate(PARTS)}

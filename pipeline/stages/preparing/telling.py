@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 
 from pipeline.made.artifacts import Base
-from pipeline.made.conversations import Statistics
-from pipeline.stages.settings import WITHOUT_VALIDATION
+from pipeline.made.conversations import Conversations, Statistics
+from pipeline.stages.preparing.sizes import WITHOUT_VALIDATION
 
 Say = Callable[[str], None]
 
@@ -36,16 +36,21 @@ def control_tokens(base: Base, found: Mapping[str, Collection[int]], say: Say) -
         )
 
 
-def parts(counts: dict[str, int], total: int, split_within: bool, say: Say) -> None:
+def parts(counts: dict[str, int], data: Conversations, not_tested: int, say: Say) -> None:
     """The three counts, and what the file is too small for.
 
     Args:
-        total: rows of the file that learn.
-        split_within: some question is asked by so many rows that these are split by their answers.
+        not_tested: rows that are not tested because an earlier version trained them.
     """
     say(counted(counts))
-    if split_within:
-        say("rows that all ask the same are split by the whole conversation")
+    total = data.statistics.rows
+    if not_tested:
+        say(f"{rows(not_tested)} that an earlier version trained: others are tested instead")
+    if data.crowded:
+        say(
+            f"{rows(data.crowded)} that ask the same or are nearly the same are too many to stay"
+            " together: each goes by itself"
+        )
     if total < WITHOUT_VALIDATION:
         say(
             f"fewer than {WITHOUT_VALIDATION} rows ({total}), too few to hold some back to choose"
