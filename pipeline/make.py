@@ -6,20 +6,24 @@ from typing import Protocol
 
 from pipeline.bases.reference import bring, resolve
 from pipeline.chain import build, check, check_words, remarks, take_in
-from pipeline.common.errors import BadInput
+from pipeline.common.errors import BadInput, Stopped
 from pipeline.common.progress import Progress
 from pipeline.common.words import duration
 from pipeline.evaluation import judging
 from pipeline.evaluation.gate import Bounds
+from pipeline.evaluation.page import page
+from pipeline.evaluation.page.gather import gather
+from pipeline.evaluation.rivals import Evaluation, released
 from pipeline.intake.source import Source
 from pipeline.made.artifacts import Specialist
 from pipeline.made.conversations import Conversations
 from pipeline.made.stage import Where
 from pipeline.plan import Plan, plan
-from pipeline.release import publish
+from pipeline.release import history, ours, publish, reports
 from pipeline.release.candidate import Candidate
 from pipeline.release.proof import Proof
 from pipeline.release.verdict import Judge, Verdict
+from pipeline.release.version import Version
 from pipeline.run import room
 from pipeline.run.checks import serving
 from pipeline.run.checks.base import tuning
@@ -179,30 +183,47 @@ def _release(
 ) -> None:
     shown.start("release")
     settings = dict(engine.settings)  # of what is made; what is measured is no part of it
+    measured: list[Evaluation] = []
     judge = judging.judge(
         lambda: resolve(asked.base, asked.beside),
         engine,
         ollama,
         Bounds(keeps=asked.tune.keep > 0),
         lambda line: shown.say("evaluate", line),
+        measured.append,
     )
     where = Where(
         threads=engine.threads,
         report=lambda progress: shown.report("release", progress),
         say=lambda line: shown.say("release", line),
     )
-    version = publish.release(
-        made,
-        ollama,
-        where=where,
-        replace=replace,
-        settings=settings,
-        judge=_shown(judge, shown),
-        because=because,
-    )
+    try:
+        version = publish.release(
+            made,
+            ollama,
+            where=where,
+            replace=replace,
+            settings=settings,
+            judge=_shown(judge, shown),
+            because=because,
+        )
+    except Stopped:
+        known = history.history(made.name)
+        if stopped := known.stopped(ours.wanted(made)) if known else None:
+            _report(stopped, made, measured, shown)
+        raise
     if version.proof:
         shown.say("release", version.proof.summary)
     shown.done("release", f"registered as {version.tag}")
+    _report(version, made, measured, shown)
+
+
+def _report(version: Version, made: Specialist, found: list[Evaluation], shown: Shown) -> None:
+    """Its page, where it was measured."""
+    if found:
+        told = gather(released(found[-1], version), made)
+        path = page.write(told, reports.file(version.name, version.version))
+        shown.say("report", str(path))
 
 
 def _shown(judge: Judge, shown: Shown) -> Judge:

@@ -181,14 +181,18 @@ def test_a_full_gpu_is_said_with_the_way_out_and_a_bug_keeps_its_trace() -> None
 
 
 def test_a_gpu_that_is_full_while_the_base_is_loaded_is_said_too(monkeypatch, tmp_path) -> None:
+    from types import SimpleNamespace
+
     import torch
+
+    data: Any = SimpleNamespace(longest=100)
 
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(tune, "_model", full)
     with pytest.raises(ToolFailed, match="memory is full"):
-        tune.run(tmp_path, SETTINGS, None, None, where=None)
+        tune.run(tmp_path, SETTINGS, None, data, where=None)
 
 
 def test_a_gpu_that_only_emulates_bfloat16_computes_in_float16(monkeypatch) -> None:

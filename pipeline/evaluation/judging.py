@@ -30,13 +30,19 @@ WORST = 3  # rows that are shown
 
 
 def judge(
-    base: Callable[[], Reference], engine: Engine, ollama: Ollama, bounds: Bounds, say: Say
+    base: Callable[[], Reference],
+    engine: Engine,
+    ollama: Ollama,
+    bounds: Bounds,
+    say: Say,
+    keep: Callable[[Evaluation], None] = lambda found: None,
 ) -> Judge:
     """Who decides for `release`.
 
     Args:
         base: finds the base.
         say: told what is measured.
+        keep: given what was measured.
     """
 
     def decide(made: Specialist, candidate: Candidate, proof: Proof) -> Verdict:
@@ -47,12 +53,9 @@ def judge(
             version=0, name=made.name, manifest=candidate.digest, ollama=ollama.address.url
         )
         found = _beside_served(measure(new, made, base, engine, say), made, engine, ollama)
-        every = gate.checks(
-            found,
-            bounds,
-            cost=proof.stored,
-            decided=held_out.times_decided(history.history(made.name), made.data),
-        )
+        keep(found)
+        decided = held_out.times_decided(history.history(made.name), made.data)
+        every = gate.checks(found, bounds, cost=proof.stored, decided=decided)
         return verdict(every, _worst(found, made))
 
     return decide

@@ -123,6 +123,17 @@ def measure(
     return Evaluation(version, specialist, tuple(rivals), kept, far, tuple(missing))
 
 
+def released(found: Evaluation, version: Version) -> Evaluation:
+    """What was measured of a candidate, as that of the version that it became."""
+    before = found.specialist.name
+
+    def called(one: Measured) -> Measured:
+        return replace(one, name=one.name.replace(before, version.tag, 1))
+
+    rivals = tuple(called(one) if one.kind == "type" else one for one in found.rivals)
+    return replace(found, version=version, specialist=called(found.specialist), rivals=rivals)
+
+
 def with_version(
     found: Evaluation, made: Specialist, version: Version, engine: Engine
 ) -> Evaluation:

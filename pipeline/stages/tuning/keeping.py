@@ -33,7 +33,7 @@ class Talk:
 
 
 def talks(base: Base, system: str) -> list[Talk]:
-    """All of the file, every second one with the served SYSTEM.
+    """All of the file, three of four with the served SYSTEM.
 
     Raises:
         BadInput: the template refuses a plain question.
@@ -45,7 +45,7 @@ def talks(base: Base, system: str) -> list[Talk]:
     found = []
     for i, (prompt, answer) in enumerate(pairs()):
         asked: Conversation = [{"role": "user", "content": prompt}]
-        text = render(base, trained_messages(asked, system if i % 2 else ""), generate=True)
+        text = render(base, trained_messages(asked, system if i % 4 else ""), generate=True)
         before, after = (
             tokenizer.encode(words, add_special_tokens=False).ids for words in (text, answer)
         )
