@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from pipeline.bases.reference import bring, resolve
 from pipeline.chain import build, check, check_words, remarks, take_in
-from pipeline.common.errors import BadInput, Stopped
-from pipeline.common.progress import Progress
+from pipeline.common.errors import BadInput
+from pipeline.common.progress import Progress, Shown
 from pipeline.common.words import duration
-from pipeline.evaluation import judging
-from pipeline.evaluation.gate import Bounds
-from pipeline.evaluation.page import page
-from pipeline.evaluation.page.gather import gather
-from pipeline.evaluation.rivals import Evaluation, released
+from pipeline.going_live import release
 from pipeline.intake.source import Source
 from pipeline.made.artifacts import Specialist
 from pipeline.made.conversations import Conversations
-from pipeline.made.stage import Where
 from pipeline.plan import Plan, plan
-from pipeline.release import history, ours, publish, reports
-from pipeline.release.candidate import Candidate
-from pipeline.release.proof import Proof
-from pipeline.release.verdict import Judge, Verdict
-from pipeline.release.version import Version
+from pipeline.release import publish
 from pipeline.run import room
 from pipeline.run.checks import serving
 from pipeline.run.checks.base import tuning
@@ -39,22 +28,6 @@ from pipeline.tools.host import Address
 from pipeline.tools.ollama import Ollama
 
 LONG = 2 * 3600  # seconds of a run on a CPU, from which on a GPU is named
-
-
-class Shown(Protocol):
-    """Who is told how it goes, by stage."""
-
-    def say(self, stage: str, line: str) -> None:
-        """A sentence."""
-
-    def start(self, stage: str) -> None:
-        """It begins."""
-
-    def report(self, stage: str, progress: Progress) -> None:
-        """How far it is."""
-
-    def done(self, stage: str, words: str) -> None:
-        """It has ended."""
 
 
 def make(
@@ -99,7 +72,7 @@ def make(
             else:
                 if not looked:
                     capable(ollama, asked.parameters)
-                _release(asked, made, ollama, engine, shown, replace=replace, because=because)
+                release(asked, made, ollama, engine, shown, replace=replace, because=because)
     return made, address
 
 
@@ -169,73 +142,3 @@ def _check_room(asked: Spec, ahead: Plan, engine: Engine, device: Device, ollama
     memory = tuning(base.parameters, device.memory)
     if "tune" in runs and memory.verdict == "fail":
         raise BadInput(memory.found, memory.mend)
-
-
-def _release(
-    asked: Spec,
-    made: Specialist,
-    ollama: Ollama,
-    engine: ChildProcess,
-    shown: Shown,
-    *,
-    replace: bool,
-    because: str,
-) -> None:
-    shown.start("release")
-    settings = dict(engine.settings)  # of what is made; what is measured is no part of it
-    measured: list[Evaluation] = []
-    judge = judging.judge(
-        lambda: resolve(asked.base, asked.beside),
-        engine,
-        ollama,
-        Bounds(keeps=asked.tune.keep > 0),
-        lambda line: shown.say("evaluate", line),
-        measured.append,
-    )
-    where = Where(
-        threads=engine.threads,
-        report=lambda progress: shown.report("release", progress),
-        say=lambda line: shown.say("release", line),
-    )
-    try:
-        version = publish.release(
-            made,
-            ollama,
-            where=where,
-            replace=replace,
-            settings=settings,
-            judge=_shown(judge, shown),
-            because=because,
-        )
-    except Stopped:
-        known = history.history(made.name)
-        if stopped := known.stopped(ours.wanted(made)) if known else None:
-            _report(stopped, made, measured, shown)
-        raise
-    if version.proof:
-        shown.say("release", version.proof.summary)
-    shown.done("release", f"registered as {version.tag}")
-    _report(version, made, measured, shown)
-
-
-def _report(version: Version, made: Specialist, found: list[Evaluation], shown: Shown) -> None:
-    """Its page, where it was measured."""
-    if found:
-        told = gather(released(found[-1], version), made)
-        path = page.write(told, reports.file(version.name, version.version))
-        shown.say("report", str(path))
-
-
-def _shown(judge: Judge, shown: Shown) -> Judge:
-    """The same with a line of its own."""
-
-    def decide(made: Specialist, candidate: Candidate, proof: Proof) -> Verdict:
-        shown.start("evaluate")
-        found = judge(made, candidate, proof)
-        for each in found.checks:
-            if each.found == "good":
-                shown.say("evaluate", each.sentence)
-        shown.done("evaluate", found.says)
-        return found
-
-    return decide

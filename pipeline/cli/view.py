@@ -8,9 +8,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from pipeline.common.progress import Progress
+from pipeline.common.progress import Progress, Shown
 from pipeline.common.words import duration
-from pipeline.make import Shown
 from pipeline.plan import Plan, short
 from pipeline.run.engine import Watcher
 from pipeline.stages.preparing.telling import counted

@@ -19,7 +19,7 @@ from pipeline.made.conversations import Conversations
 from pipeline.release import held_out, history
 from pipeline.release.candidate import Candidate
 from pipeline.release.proof import Proof, origin
-from pipeline.release.verdict import Judge, Verdict, verdict
+from pipeline.release.verdict import Check, Judge, Verdict, verdict
 from pipeline.release.version import Version
 from pipeline.run.engine import Engine
 from pipeline.stages.preparing.sizes import WITHOUT_TEST
@@ -27,6 +27,12 @@ from pipeline.stages.score import named
 from pipeline.tools.ollama import Ollama
 
 WORST = 3  # rows that are shown
+
+
+def unasked(made: Specialist, candidate: Candidate, proof: Proof) -> Verdict:
+    """Who decides where the user wants nothing measured."""
+    told = f"{made.name} is not evaluated, as evaluate.enabled = false says"
+    return verdict([Check(name="evaluated", found="open", blocks=False, sentence=told)])
 
 
 def judge(

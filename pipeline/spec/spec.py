@@ -85,11 +85,26 @@ class PackTable(Table):
     )
 
 
+class EvaluateTable(Table):
+    """[evaluate]: what is measured before a version is served, and what it takes to be served."""
+
+    enabled: bool = Field(True, description="Measure a new version before it takes the name.")
+    policy: Literal["harm", "strict"] = Field(
+        "harm",
+        description="harm: what is shown to be worse is not served; strict: nor is what is not"
+        " shown to be as good.",
+    )
+    require_examples: bool = Field(
+        False, description="It must not be worse than its base with examples in the prompt, either."
+    )
+
+
 TABLES: dict[str, type[Table]] = {
     "data": DataTable,
     "fetch": FetchTable,
     "tune": TuneTable,
     "pack": PackTable,
+    "evaluate": EvaluateTable,
 }
 
 
@@ -109,6 +124,7 @@ class Spec(BaseModel):
     fetch: FetchTable = FetchTable.model_validate({})
     tune: TuneTable
     pack: PackTable
+    evaluate: EvaluateTable = EvaluateTable.model_validate({})
 
 
 def read(
@@ -159,6 +175,7 @@ def read(
         fetch=_table("fetch", wishes, FetchTable),
         tune=_table("tune", wishes, TuneTable),
         pack=_table("pack", wishes, PackTable),
+        evaluate=_table("evaluate", wishes, EvaluateTable),
     )
 
 
