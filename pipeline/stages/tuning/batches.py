@@ -107,8 +107,8 @@ def fitting(trainer: type[Any], keeper: Keeper | None = None) -> type[Any]:
 
         def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Any:
             found = self._own_rows(model, inputs, num_items_in_batch)
-            if keeper:
-                self.accelerator.backward(keeper.loss(model, self.state.global_step))
+            if keeper and (far := keeper.loss(model, self.state.global_step)) is not None:
+                self.accelerator.backward(far)
             return found
 
         def _own_rows(self, model: Any, inputs: Batch, num_items_in_batch: Any) -> Any:

@@ -20,6 +20,8 @@ from pipeline.made.artifacts import Base
 from pipeline.made.stage import Where
 
 FILE = Path(__file__).parent / "general_talk.tsv"
+EVERY = 2  # steps
+TOGETHER = 2  # talks
 FOLDER = "base-predictions"  # below `out`, while it trains
 
 
@@ -71,38 +73,58 @@ class Keeper:
         import torch
 
         self._folder.mkdir(exist_ok=True)
+        every = range(len(self.talks))
         with torch.no_grad():
-            for number in range(len(self.talks)):
-                known = torch.log_softmax(self._logits(model, number), -1)
-                known.to(torch.float16).cpu().numpy().tofile(self._file(number))
-                where.report(Progress(number + 1, len(self.talks), "what the base knows"))
+            for start in every[::TOGETHER]:
+                some = every[start : start + TOGETHER]
+                for number, logits in zip(some, self._logits(model, some), strict=True):
+                    known = torch.log_softmax(logits, -1)
+                    known.to(torch.float16).cpu().numpy().tofile(self._file(number))
+                where.report(Progress(some.stop, len(self.talks), "what the base knows"))
 
     def loss(self, model: Any, step: int) -> Any:
-        """KL(base || model) in nats per token on the talk of a step, times the weight."""
+        """KL(base || model) in nats per token, times the weight; None at most steps.
+
+        A pass over few tokens costs much more a token than one over many: so some talks are taken
+        together every few steps, with the weight of all these steps.
+        """
         import numpy as np
         import torch
 
-        number = self._at(step)
-        logits = self._logits(model, number)
-        bits = np.fromfile(self._file(number), np.float16).reshape(logits.shape)
-        before = torch.from_numpy(bits).to(logits.device).float()
-        after = torch.log_softmax(logits, -1)
-        return self.weight * (before.exp() * (before - after)).sum(-1).mean()
+        turn, rest = divmod(step, EVERY)
+        if rest:
+            return None
+        some = [self._at(turn * TOGETHER + i) for i in range(TOGETHER)]
+        far, tokens = 0.0, 0
+        for number, logits in zip(some, self._logits(model, some), strict=True):
+            bits = np.fromfile(self._file(number), np.float16).reshape(logits.shape)
+            before = torch.from_numpy(bits).to(logits.device).float()
+            after = torch.log_softmax(logits, -1)
+            far = far + (before.exp() * (before - after)).sum()
+            tokens += len(logits)
+        return EVERY * self.weight * far / tokens
 
-    def _logits(self, model: Any, number: int) -> Any:
-        """Float32 logits that foretell each token of an answer, shape (tokens, vocabulary)."""
+    def _logits(self, model: Any, some: Sequence[int]) -> list[Any]:
+        """Float32 logits that foretell each token of the answers, (tokens, vocabulary) each."""
         import torch
 
-        talk = self.talks[number]
-        ids = torch.tensor([talk.ids], device=model.device)
-        found = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits
-        return found[0, talk.start - 1 : -1].float()
+        rows = [self.talks[number] for number in some]
+        longest = max(len(row.ids) for row in rows)
+        padding = [[0] * (longest - len(row.ids)) for row in rows]  # behind: nothing sees it
+        ids = torch.tensor([row.ids + pad for row, pad in zip(rows, padding, strict=True)])
+        mask = torch.tensor(
+            [[1] * len(row.ids) + pad for row, pad in zip(rows, padding, strict=True)]
+        )
+        found = model(
+            input_ids=ids.to(model.device), attention_mask=mask.to(model.device), use_cache=False
+        ).logits
+        return [found[i, row.start - 1 : len(row.ids) - 1].float() for i, row in enumerate(rows)]
 
-    def _at(self, step: int) -> int:
-        """Which talk a step has: each once before any again, in another order each time."""
+    def _at(self, place: int) -> int:
+        """Which talk has a place: each comes once before any again, in another order each time."""
         import random
 
-        turn, place = divmod(step, len(self.talks))
+        turn, place = divmod(place, len(self.talks))
         order = list(range(len(self.talks)))
         random.Random(turn).shuffle(order)
         return order[place]
