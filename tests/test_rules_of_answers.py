@@ -68,7 +68,7 @@ def test_rules_are_not_set_by_a_flag(tmp_path: Path) -> None:
     ("schema", "words"),
     [
         ({"$ref": "https://example.com/s.json"}, "refers to https://example.com/s.json: nothing"),
-        ({"properties": {"a": {"items": [{"$ref": "other.json"}]}}}, "refers to other.json"),
+        ({"properties": {"a": {"items": {"$ref": "other.json"}}}}, "refers to other.json"),
         ({"type": 3}, "is no JSON schema"),
     ],
 )
