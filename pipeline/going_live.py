@@ -110,6 +110,7 @@ def _judge(
     bounds = Bounds(
         policy=asked.evaluate.policy,
         require_examples=asked.evaluate.require_examples,
+        rules=asked.evaluate.rules,
         keeps=asked.tune.keep > 0,
     )
     return _shown(
@@ -119,6 +120,7 @@ def _judge(
             ollama,
             bounds,
             lambda line: shown.say("evaluate", line),
+            lambda progress: shown.report("evaluate", progress),
             keep,
         ),
         shown,

@@ -43,9 +43,11 @@ def evaluate(
     """
     from pipeline.cli.view import view, watcher
     from pipeline.common.errors import BadInput
+    from pipeline.evaluation.answers.asked import of_version
     from pipeline.evaluation.rivals import evaluate as evaluate_
-    from pipeline.release import history
+    from pipeline.release import history, made_of
     from pipeline.run.child_process import ChildProcess
+    from pipeline.spec import spec
 
     known = history.known(name)
     there = {each.version: each for each in known.there}
@@ -66,12 +68,19 @@ def evaluate(
                 others,
                 known,
             )
+            made = of_version(
+                made,
+                made_of.specialist(found, engine.store),
+                spec.evaluate_table(name, modelfiles).rules,
+                lambda line: shown.say("answers", line),
+                lambda progress: shown.report("answers", progress),
+            )
     return text(made), value(made)
 
 
 def text(made: Evaluation) -> str:
     """For people."""
-    from pipeline.evaluation.words import drifted, remembered, sentence, worn
+    from pipeline.evaluation.words import answers, drifted, remembered, sentence, worn
 
     rows = len(made.specialist.rows)
     every = sorted([*made.rivals, made.specialist], key=lambda one: -one.loss)
@@ -88,6 +97,7 @@ def text(made: Evaluation) -> str:
         *(sentence(each) for each in made.comparisons),
         *([remembered(made.memory, made.version.tag)] if made.memory else []),
         *([drifted(made.drift, made.version.tag)] if made.drift else []),
+        *(answers(made.answers) if made.answers else []),
         *([told] if (told := worn(made.candidates)) else []),
     ]
     return "\n".join(lines)
@@ -104,6 +114,7 @@ def value(made: Evaluation) -> dict[str, Any]:
         "candidates": made.candidates,
         "models": [{**asdict(one), "loss": one.loss} for one in every],
         "comparisons": [{**asdict(one), "verdict": one.verdict} for one in made.comparisons],
+        "answers": made.answers and asdict(made.answers),
         "drift": made.drift and {**asdict(made.drift), "far": made.drift.far},
         "memory": made.memory and {**asdict(made.memory), "forgot": made.memory.forgot},
     }

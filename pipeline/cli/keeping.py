@@ -30,6 +30,7 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
     """
     from pipeline.bases.hub import kept as hub
     from pipeline.common.words import size as words
+    from pipeline.evaluation.answers import kept as kept_answers
     from pipeline.release import history, promotion, reports, state
     from pipeline.run.store import Store
 
@@ -64,6 +65,10 @@ def gc(dry_run: bool, given_up: tuple[str, ...]) -> None:
     found, _ = history.histories()
     for path in reports.stale(one for one in found if one.name.lower() not in gone):
         click.echo(f"{'would remove' if dry_run else 'removed'} the report {path}")
+        if not dry_run:
+            path.unlink(missing_ok=True)
+    for path in kept_answers.stale(one for one in found if one.name.lower() not in gone):
+        click.echo(f"{'would remove' if dry_run else 'removed'} the answers {path}")
         if not dry_run:
             path.unlink(missing_ok=True)
     for tag in _bases(dry_run=dry_run):

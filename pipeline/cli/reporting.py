@@ -54,11 +54,13 @@ def report(
     """
     from pipeline.cli.view import view, watcher
     from pipeline.common.errors import BadInput
+    from pipeline.evaluation.answers.asked import of_version
     from pipeline.evaluation.page import page
     from pipeline.evaluation.page.gather import gather
     from pipeline.evaluation.rivals import evaluate
     from pipeline.release import history, made_of, reports
     from pipeline.run.child_process import ChildProcess
+    from pipeline.spec import spec
 
     known = history.known(name)
     number = version or known.head.current
@@ -72,7 +74,15 @@ def report(
         with engine.store.lease():
             folders = [modelfiles, Path.cwd()]
             made = evaluate(found, engine, folders, lambda line: shown.say("score", line))
-            told = gather(made, made_of.specialist(found, engine.store))
+            whole = made_of.specialist(found, engine.store)
+            made = of_version(
+                made,
+                whole,
+                spec.evaluate_table(name, modelfiles).rules,
+                lambda line: shown.say("answers", line),
+                lambda progress: shown.report("answers", progress),
+            )
+            told = gather(made, whole)
     written = page.write(told, path, rows=not without_rows)
     if opened == "yes":
         click.launch(str(written))

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.evaluation import words
+from pipeline.evaluation.answers.measures import Answered
 from pipeline.evaluation.compare import Comparison
 from pipeline.evaluation.rivals import Evaluation
 from pipeline.release.verdict import Check
+from pipeline.spec.rules import Rule
 
 MARGIN = 0.05  # nats per token that a strict policy allows it to be worse than what is served
 FORGOT = -0.1  # share of everyday questions
 DRIFTED = 0.5  # nats per token
+ENDLESS = (2, 0.05)  # answers that do not end: so many, and so large a share
+COPYING = 0.1  # of the answers
 COSTLY = 0.05  # nats per token that storing may cost unsaid
 SURE = 4  # rows that must all be better where there are too few for an interval
 
@@ -34,6 +38,8 @@ class Bounds:
     """strict: what is not shown either way stops, too."""
     require_examples: bool = False
     """It must not be worse than its base with examples in the prompt."""
+    rules: tuple[Rule, ...] = ()
+    """That its answers have to keep."""
     keeps: bool = True
     """Training was told to keep what the base knew (tune.keep): then far drift is a fault."""
 
@@ -52,6 +58,7 @@ def checks(
         *(_examples(each, bounds) for each in found.comparisons if each.kind == "examples"),
         *(_version(each, bounds) for each in found.comparisons if each.kind == "version"),
         *_forgetting(found, bounds),
+        *_answers(found.answers),
         *_stored(cost),
         *_used_up(decided),
         *(_missing(line) for line in found.missing),
@@ -147,6 +154,51 @@ def _forgetting(found: Evaluation, bounds: Bounds) -> Iterator[Check]:
             sentence=words.drifted(found.drift, name),
             next_step=LESS if far else "",
         )
+
+
+def _answers(found: Answered | None) -> Iterator[Check]:
+    """What holds of every answer is asked of each; what may happen, of most."""
+    if found is None or not found.count:
+        return
+    some = found.count
+    endless = found.endless >= ENDLESS[0] and found.endless > ENDLESS[1] * some
+    told = words.ended(found)
+    yield Check(
+        name="answers end",
+        found="bad" if found.empty or endless else "open" if found.endless else "good",
+        blocks=bool(found.empty) or endless,
+        sentence=told,
+        next_step="Look at the ends of the answers in the data, and at the PARAMETERs."
+        if found.empty or endless
+        else "",
+    )
+    for rule in found.rules:
+        broken = found.breaking(rule)
+        over = len(broken) > rule.max_broken * some
+        yield Check(
+            name=f"rule {rule.name}",
+            found="bad" if over else "good",
+            blocks=over,
+            sentence=words.kept(rule, broken, some),
+            next_step=f"Do the rows keep {rule.name}? Then more of them, or a larger base."
+            if over
+            else "",
+        )
+    copying = found.copying > COPYING * some
+    yield Check(
+        name="copying",
+        found="open" if copying else "good",
+        blocks=False,
+        sentence=words.copying(found),
+        next_step="Fewer epochs (--set tune.epochs=…)." if copying else "",
+    )
+    yield Check(
+        name="facts",
+        found="open" if found.inventing else "good",
+        blocks=False,
+        sentence=words.facts(found),
+        next_step="Look at these answers on the page." if found.inventing else "",
+    )
 
 
 def _stored(cost: float | None) -> Iterator[Check]:

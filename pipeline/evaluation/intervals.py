@@ -79,6 +79,36 @@ def paired_shares(one: Sequence[bool], other: Sequence[bool]) -> Interval:
     return Interval((gained - lost) / count, max(-1.0, low), min(1.0, high))
 
 
+def share(count: int, total: int) -> Interval:
+    """A share of yes among independent values: Wilson (1927).
+
+    Averaged over shares it covers 95 %; for one that is near 0 or 1, less: `at_most` says there how
+    large it may be.
+
+    Raises:
+        ValueError: none, or more than all.
+    """
+    if not 0 <= count <= total or not total:
+        raise ValueError("a share is of something")
+    value, z2 = count / total, _normal() ** 2
+    middle = (value + z2 / (2 * total)) / (1 + z2 / total)
+    spread = math.sqrt(z2 * (value * (1 - value) / total + z2 / (4 * total**2))) / (1 + z2 / total)
+    return Interval(value, max(0.0, middle - spread), min(1.0, middle + spread))
+
+
+def at_most(total: int) -> float:
+    """How large a share may be of which none was seen in so many values, in 95 of 100 cases.
+
+    Clopper and Pearson (1934), one-sided.
+
+    Raises:
+        ValueError: none.
+    """
+    if total < 1:
+        raise ValueError("a share is of something")
+    return float(1 - (1 - LEVEL) ** (1 / total))
+
+
 def rows_needed(deviation: float, difference: float) -> int:
     """About how many rows show a difference, in 80 of 100 cases."""
     return math.ceil(POWER * (deviation / difference) ** 2) + 2

@@ -11,6 +11,8 @@ from pipeline.bases.reference import Reference
 from pipeline.common.errors import BadInput, Missing
 from pipeline.common.names import full
 from pipeline.evaluation import gate
+from pipeline.evaluation.answers.asked import with_answers
+from pipeline.evaluation.answers.asking import Report
 from pipeline.evaluation.compare import Measured
 from pipeline.evaluation.gate import Bounds
 from pipeline.evaluation.rivals import Evaluation, Say, measure, with_version
@@ -41,6 +43,7 @@ def judge(
     ollama: Ollama,
     bounds: Bounds,
     say: Say,
+    report: Report = lambda progress: None,
     keep: Callable[[Evaluation], None] = lambda found: None,
 ) -> Judge:
     """Who decides for `release`.
@@ -48,6 +51,7 @@ def judge(
     Args:
         base: finds the base.
         say: told what is measured.
+        report: told how far the answers are.
         keep: given what was measured.
     """
 
@@ -59,6 +63,8 @@ def judge(
             version=0, name=made.name, manifest=candidate.digest, ollama=ollama.address.url
         )
         found = _beside_served(measure(new, made, base, engine, say), made, engine, ollama)
+        say("its answers, as a user gets them")
+        found = with_answers(found, made, ollama, candidate.name, bounds.rules, report)
         keep(found)
         decided = held_out.times_decided(history.history(made.name), made.data)
         every = gate.checks(found, bounds, cost=proof.stored, decided=decided)

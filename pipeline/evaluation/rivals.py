@@ -11,6 +11,7 @@ from pipeline.bases.reference import Reference
 from pipeline.common.errors import BadInput, PipelineError
 from pipeline.common.values import digest_of
 from pipeline.evaluation import memory
+from pipeline.evaluation.answers.measures import Answered
 from pipeline.evaluation.compare import Comparison, Kind, Measured, compare, measured
 from pipeline.evaluation.memory import Drift, Memory
 from pipeline.made.artifacts import Scored, Specialist
@@ -39,6 +40,8 @@ class Evaluation:
     drift: Drift | None
     missing: tuple[str, ...] = ()
     """What could not be measured, and why."""
+    answers: Answered | None = None
+    """Of the specialist to its held-out rows, through Ollama; None where it was not asked."""
     candidates: int = 0
     """Versions that were judged on these rows, this one among them; 0 where it is not known."""
 

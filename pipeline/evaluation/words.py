@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from pipeline.evaluation import intervals
+from pipeline.evaluation.answers.measures import Answered, Judged
 from pipeline.evaluation.compare import CLEARLY, FEWEST, Comparison
 from pipeline.evaluation.memory import Drift, Memory
+from pipeline.spec.rules import Rule
 
 NOTHING = 1e-6  # nats
 WORN = 10  # candidates that the same rows may choose among before it is said
@@ -94,3 +97,57 @@ def worn(candidates: int) -> str:
     if candidates < WORN:
         return ""
     return f"These rows have chosen among {candidates} candidates: add new ones"
+
+
+def answers(found: Answered) -> list[str]:
+    """What answers are like, a sentence each."""
+    some = [ended(found), facts(found), copying(found)]
+    some += [kept(rule, found.breaking(rule), found.count) for rule in found.rules]
+    if found.straying:
+        some.append(f"{found.straying} of {found.count} answers are in another language")
+    return [*some, f"They are {found.likeness:.0f} of 100 like the right ones (chrF++)"]
+
+
+def ended(found: Answered) -> str:
+    """Whether answers end by themselves and say something."""
+    some = f"{found.count} answer{'' if found.count == 1 else 's'}"
+    if found.empty:
+        return f"{found.empty} of {some} are empty"
+    if found.endless:
+        return f"{found.endless} of {some} do not end by themselves, or go round in circles"
+    return f"All {some} end by themselves (at most {intervals.at_most(found.count):.0%} do not)"
+
+
+def kept(rule: Rule, broken: Sequence[Judged], some: int) -> str:
+    """Whether answers keep a rule of the user's."""
+    if not broken:
+        return f"All {some} answers keep the rule {rule.name}"
+    first = broken[0].broken[rule.name]
+    return (
+        f"{len(broken)} of {some} answers break the rule {rule.name}"
+        f" ({rule.max_broken:.0%} may): {first}"
+    )
+
+
+def copying(found: Answered) -> str:
+    """Whether answers are what one row says."""
+    if not found.copying:
+        return "No answer copies twelve words of one row"
+    return f"{found.copying} of {found.count} answers copy twelve words or more of one row"
+
+
+def facts(found: Answered) -> str:
+    """Exact facts: those of the references that answers have, and those that stand nowhere."""
+    there, lacking = (
+        sum(len(getattr(one, name)) for one in found.judged) for name in ("recalled", "lacking")
+    )
+    told = f"Exact facts: {there} of {there + lacking} of the right answers are given"
+    if not there + lacking:
+        told = "Exact facts: the right answers have none"
+    if not found.inventing:
+        return f"{told}, none is invented"
+    some = [fact for one in found.inventing for fact in one.invented]
+    return (
+        f"{told}; {len(found.inventing)} of {found.count} answers invent some, as"
+        f" {', '.join(some[:3])}"
+    )

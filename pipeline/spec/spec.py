@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,16 +16,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.common import names, places
 from pipeline.common.errors import BadInput
-from pipeline.spec import modelfile
+from pipeline.spec import modelfile, rules, toml_lines
+from pipeline.spec.rules import Rule
+from pipeline.spec.table import Table
 
 DEFAULT_BASE = "embedded:smollm2-135m-instruct"
 Parameters = dict[str, str | int | float | bool | list[str]]
-
-
-class Table(BaseModel):
-    """One table of the toml: every key optional, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataTable(Table):
@@ -96,6 +91,11 @@ class EvaluateTable(Table):
     )
     require_examples: bool = Field(
         False, description="It must not be worse than its base with examples in the prompt, either."
+    )
+    rules: tuple[Rule, ...] = Field(
+        (),
+        description="Rules of yours that every answer has to keep, a table for each:"
+        " [evaluate.rules.NAME] with contains, lacks, pattern, schema, longest or max_broken.",
     )
 
 
@@ -179,13 +179,25 @@ def read(
     )
 
 
+def evaluate_table(name: str, folder: Path) -> EvaluateTable:
+    """What `folder`/NAME.toml says of evaluating; the defaults where there is no such file.
+
+    Raises:
+        BadInput: as for `read`.
+    """
+    found: EvaluateTable = _table("evaluate", _toml(folder / f"{name}.toml"), EvaluateTable)
+    return found
+
+
 def starter() -> str:
     """The text that `specialist init` writes: every key with its sentence, none of them set."""
     lines = ["# How it is made. Every key is optional; what is left out is chosen automatically."]
     for name, table in TABLES.items():
         lines += ["", f"[{name}]"]
         for key, field in table.model_fields.items():
-            lines += [f"# {field.description}", f"# {key} = {_example(field.default)}"]
+            lines.append(f"# {field.description}")
+            lines += [] if key == "rules" else [f"# {key} = {_example(field.default)}"]
+    lines += rules.EXAMPLE
     return "\n".join(lines) + "\n"
 
 
@@ -221,27 +233,16 @@ def _toml(path: Path) -> list[Wish]:
         if table not in TABLES or not isinstance(keys, dict):
             what = "table" if isinstance(keys, dict) else "key"
             raise BadInput(
-                f"{path}{_line(text, table)}: unknown {what} {table!r}",
+                f"{path}{toml_lines.line(text, table)}: unknown {what} {table!r}",
                 f"Tables are {', '.join(f'[{name}]' for name in TABLES)}.",
             )
         for key, value in keys.items():
-            where = f"{path}{_line(text, table, key)}"
+            where = f"{path}{toml_lines.line(text, table, key)}"
             _check_key(where, table, key)
+            if (table, key) == ("evaluate", "rules"):
+                value = rules.read(value, path, text)
             wishes.append(Wish(f"{where}: {table}.{key} = {value!r}", table, key, value))
     return wishes
-
-
-def _line(text: str, table: str, key: str = "") -> str:
-    """`:7`, where a table or a key of it stands; '' where it is written in some rarer way."""
-    inside = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[\s*(\w+)\s*\]", line):
-            inside, found = header[1], ""
-        else:
-            found = line.partition("=")[0].strip().strip("\"'")
-        if (inside, found) in ((table, key), ("", table)):
-            return f":{number}"
-    return ""
 
 
 def _set(text: str) -> Wish:
@@ -255,6 +256,8 @@ def _set(text: str) -> Wish:
     if table not in TABLES:
         raise BadInput(f"--set {text}: unknown table {table!r}", f"Tables: {', '.join(TABLES)}.")
     _check_key(f"--set {text}", table, key)
+    if (table, key) == ("evaluate", "rules"):
+        raise BadInput(f"--set {text}: rules stand in the toml", "Write them into NAME.toml.")
     return Wish(f"--set {text}", table, key, value.strip())
 
 

@@ -254,6 +254,14 @@ class Ollama:
         """
         return self._listen(name, {"model": name, "messages": messages}, patience)
 
+    def answer(self, name: str, messages: Conversation, options: Mapping[str, Any]) -> Reply:
+        """The answer that a user's program gets that says these options; the rest is the model's.
+
+        Args:
+            options: as PARAMETERs; `seed` and `num_predict` make it the same each time, and end it.
+        """
+        return self._listen(name, {"model": name, "messages": messages, "options": dict(options)})
+
     def run_once(
         self,
         name: str,

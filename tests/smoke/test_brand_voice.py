@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import ollama
 import pytest
@@ -58,10 +59,28 @@ def test_it_is_better_than_its_base_on_rows_that_it_never_saw(world, made: str) 
     assert "Better than the base on " in told
     assert "the base with 8 examples" in told
     assert "Everyday questions: the base has " in told
+    assert " end by themselves" in told  # as a user gets them
     start = time.monotonic()
     found = json.loads(world.run("evaluate", "brand-voice", "--json").stdout)
-    assert time.monotonic() - start < 5  # nothing is scored twice
+    assert time.monotonic() - start < 5  # nothing is scored or asked twice
     assert found["comparisons"][0]["verdict"] == "better"
+    assert len(found["answers"]["judged"]) >= 20
+
+
+def test_it_goes_live_by_a_verdict_and_its_page_is_there(world, made: str) -> None:
+    (record,) = json.loads(world.run("list", "--json").stdout)
+    assert record["verdict"]["says"] in ("go", "go with open questions")
+    named = {check["name"]: check["found"] for check in record["verdict"]["checks"]}
+    assert named["better than the base"] == named["answers end"] == "good"
+    (line,) = [line for line in made.splitlines() if line.startswith("report ")]
+    page = Path(line.split(maxsplit=1)[1]).read_text(encoding="utf-8")
+    assert "Made to be mended." in page and "<script" not in page
+
+
+def test_off_its_subject_it_stays_near_its_base(world, made: str) -> None:
+    found = json.loads(world.run("evaluate", "brand-voice", "--json").stdout)
+    assert found["drift"]["kl"]["value"] < 0.2  # 1.1 where training keeps nothing
+    assert found["memory"]["specialist"] >= found["memory"]["base"] - 5
 
 
 def test_the_ollama_command_answers(world, made: str) -> None:

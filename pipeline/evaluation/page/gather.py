@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from pipeline.common.words import duration, size
 from pipeline.evaluation.compare import Comparison
@@ -40,6 +41,10 @@ def gather(
         ladder: the types that were measured.
         curves: losses of the training.
     """
+    own = found.answers
+    if own and not answers:
+        answers = [replace(one.answer, model=found.specialist.name) for one in own.judged]
+        remarks = own.remarks
     return Report(
         tag=found.version.tag,
         when=found.version.when or "",
