@@ -287,7 +287,7 @@ def test_forgetting_is_told_when_it_is_shown() -> None:
     assert found.languages == {"en": (40, 30, 23), "es": (40, 30, 22)}
     told = remembered(found, "tiny:v1")
     assert "the base has 60 of 80 right, tiny:v1 45; of the base's it keeps 45" in told
-    assert "(en 23 of 30, es 22 of 30; -19 points, -27 to -9): it forgot." in told
+    assert "(en 30 → 23, es 30 → 22; -19 points, -27 to -9): it forgot." in told
     same = memory(items([1.0] * 60 + [-1.0] * 20), items([2.0] * 58 + [-1.0] * 20 + [1.0] * 2))
     assert remembered(same, "x").endswith("no forgetting is shown")
 

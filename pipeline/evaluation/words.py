@@ -49,7 +49,7 @@ def remembered(found: Memory, name: str) -> str:
     """What is left of what the base knew."""
     points = [round(100 * x) for x in (found.more.value, found.more.low, found.more.high)]
     by = ", ".join(
-        f"{language} {after} of {before}"
+        f"{language} {before} → {after}"
         for language, (_, before, after) in found.languages.items()
     )
     told = (
