@@ -128,8 +128,14 @@ def test_a_rule_of_the_users_stops_beyond_its_share():
     two = says(judged(["A discount!", "Discount.", *["No."] * 8], rule))["rule no-discounts"]
     assert two.blocks
     assert two.sentence == (
-        "2 of 10 answers break the rule no-discounts (10% may): contains “discount”"
+        "2 of 10 answers break the rule no-discounts (6% to 51%; 10% may): contains “discount”"
     )
+
+
+def test_a_pattern_that_takes_for_ever_is_what_has_to_be_mended():
+    rule = Rule(name="words", pattern=r"^(a|aa)+$")
+    found = says(judged(["a" * 60 + "!"] * 2, rule))["rule words"]
+    assert found.blocks and found.next_step.startswith("Write the pattern of words otherwise")
 
 
 def test_copies_of_one_row_are_told():

@@ -7,12 +7,13 @@ would refuse four honest ones of five (DECISIONS.md, "Evaluation"). `strict` tur
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.evaluation import words
-from pipeline.evaluation.answers.measures import Answered
+from pipeline.evaluation.answers.measures import Answered, Judged
+from pipeline.evaluation.answers.rules import late
 from pipeline.evaluation.compare import Comparison
 from pipeline.evaluation.rivals import Evaluation
 from pipeline.release.verdict import Check
@@ -180,9 +181,7 @@ def _answers(found: Answered | None) -> Iterator[Check]:
             found="bad" if over else "good",
             blocks=over,
             sentence=words.kept(rule, broken, some),
-            next_step=f"Do the rows keep {rule.name}? Then more of them, or a larger base."
-            if over
-            else "",
+            next_step=_mend(rule, broken) if over else "",
         )
     copying = found.copying > COPYING * some
     yield Check(
@@ -199,6 +198,12 @@ def _answers(found: Answered | None) -> Iterator[Check]:
         sentence=words.facts(found),
         next_step="Look at these answers on the page." if found.inventing else "",
     )
+
+
+def _mend(rule: Rule, broken: Sequence[Judged]) -> str:
+    if any(late(one.broken[rule.name]) for one in broken):
+        return f"Write the pattern of {rule.name} otherwise: it takes too long."
+    return f"Do the rows keep {rule.name}? Then more of them, or a larger base."
 
 
 def _stored(cost: float | None) -> Iterator[Check]:

@@ -49,8 +49,7 @@ def remembered(found: Memory, name: str) -> str:
     """What is left of what the base knew."""
     points = [round(100 * x) for x in (found.more.value, found.more.low, found.more.high)]
     by = ", ".join(
-        f"{language} {before} → {after}"
-        for language, (_, before, after) in found.languages.items()
+        f"{language} {before} → {after}" for language, (_, before, after) in found.languages.items()
     )
     told = (
         f"Everyday questions: the base has {found.base} of {found.questions} right, {name}"
@@ -114,7 +113,8 @@ def ended(found: Answered) -> str:
     if found.empty:
         return f"{found.empty} of {some} are empty"
     if found.endless:
-        return f"{found.endless} of {some} do not end by themselves, or go round in circles"
+        share = _between(intervals.share(found.endless, found.count))
+        return f"{found.endless} of {some} do not end by themselves, or go in circles ({share})"
     return f"All {some} end by themselves (at most {intervals.at_most(found.count):.0%} do not)"
 
 
@@ -125,8 +125,12 @@ def kept(rule: Rule, broken: Sequence[Judged], some: int) -> str:
     first = broken[0].broken[rule.name]
     return (
         f"{len(broken)} of {some} answers break the rule {rule.name}"
-        f" ({rule.max_broken:.0%} may): {first}"
+        f" ({_between(intervals.share(len(broken), some))}; {rule.max_broken:.0%} may): {first}"
     )
+
+
+def _between(share: intervals.Interval) -> str:
+    return f"{share.low:.0%} to {share.high:.0%}"
 
 
 def copying(found: Answered) -> str:

@@ -15,13 +15,11 @@ HOUSE = 0.05  # of the training answers
 Gram = tuple[str, ...]
 
 
-def copied(text: str, training: Sequence[str]) -> str:
-    """The longest run of words that one training answer has, too; '' if none has twelve."""
-    return copies([text], training)[0]
-
-
 def copies(texts: Sequence[str], training: Sequence[str]) -> list[str]:
-    """As `copied` of each text; the training answers are read once."""
+    """Of each text the longest run of words that one training answer has, too.
+
+    '' if none has twelve. The training answers are read once.
+    """
     wanted = {gram for text in texts for gram in grams(text, RUN)}
     there = _where(wanted, training)
     most = max(1, HOUSE * len(training))
