@@ -34,20 +34,18 @@ def evaluate(
 
     Measured is how likely each finds the right answers: the loss in nats per token, less is better.
     The base is asked as it came, and with examples of your own in its prompt. Then both are asked
-    everyday questions, to see what the specialist forgot and how far its voice carries.
+    everyday questions, to see what the specialist forgot and how far its voice carries. Last, Ollama
+    is asked for the specialist's answers: do they end, are their facts right, do they keep your
+    rules ([evaluate.rules.NAME] in NAME.toml). What was measured before is not measured again.
 
     \b
     Examples:
       specialist evaluate brand-voice
       specialist evaluate brand-voice v3 --against v2
     """
-    from pipeline.cli.view import view, watcher
+    from pipeline.cli.measuring import measured
     from pipeline.common.errors import BadInput
-    from pipeline.evaluation.answers.asked import of_version
-    from pipeline.evaluation.rivals import evaluate as evaluate_
-    from pipeline.release import history, made_of
-    from pipeline.run.child_process import ChildProcess
-    from pipeline.spec import spec
+    from pipeline.release import history
 
     known = history.known(name)
     there = {each.version: each for each in known.there}
@@ -57,24 +55,7 @@ def evaluate(
             f"there is no {name}:v{missing[0]}", f"See them with: specialist list {name}"
         )
     found, *others = (there[number] for number in wanted)
-    with view() as shown:
-        engine = ChildProcess(watcher=watcher(shown))
-        with engine.store.lease():
-            made = evaluate_(
-                found,
-                engine,
-                [modelfiles, Path.cwd()],
-                lambda line: shown.say("score", line),
-                others,
-                known,
-            )
-            made = of_version(
-                made,
-                made_of.specialist(found, engine.store),
-                spec.evaluate_table(name, modelfiles).rules,
-                lambda line: shown.say("answers", line),
-                lambda progress: shown.report("answers", progress),
-            )
+    made, _ = measured(found, known, modelfiles, others)
     return text(made), value(made)
 
 

@@ -52,37 +52,20 @@ def report(
       specialist report brand-voice
       specialist report brand-voice v2 --without-rows --output brand-voice.html
     """
-    from pipeline.cli.view import view, watcher
+    from pipeline.cli.measuring import measured
     from pipeline.common.errors import BadInput
-    from pipeline.evaluation.answers.asked import of_version
     from pipeline.evaluation.page import page
     from pipeline.evaluation.page.gather import gather
-    from pipeline.evaluation.rivals import evaluate
-    from pipeline.release import history, made_of, reports
-    from pipeline.run.child_process import ChildProcess
-    from pipeline.spec import spec
+    from pipeline.release import history, reports
 
     known = history.known(name)
-    number = version or known.head.current
+    number = version or known.current.version
     found = next((each for each in known.there if each.version == number), None)
     if found is None:
         raise BadInput(f"there is no {name}:v{number}", f"See them with: specialist list {name}")
     path = output or reports.file(name, number, rows=not without_rows)
     page.check(path)
-    with view() as shown:
-        engine = ChildProcess(watcher=watcher(shown))
-        with engine.store.lease():
-            folders = [modelfiles, Path.cwd()]
-            made = evaluate(found, engine, folders, lambda line: shown.say("score", line))
-            whole = made_of.specialist(found, engine.store)
-            made = of_version(
-                made,
-                whole,
-                spec.evaluate_table(name, modelfiles).rules,
-                lambda line: shown.say("answers", line),
-                lambda progress: shown.report("answers", progress),
-            )
-            told = gather(made, whole)
+    told = gather(*measured(found, known, modelfiles))
     written = page.write(told, path, rows=not without_rows)
     if opened == "yes":
         click.launch(str(written))
