@@ -34,9 +34,9 @@ def evaluate(
 
     Measured is how likely each finds the right answers: the loss in nats per token, less is better.
     The base is asked as it came, and with examples of your own in its prompt. Then both are asked
-    everyday questions, to see what the specialist forgot and how far its voice carries. Last, Ollama
-    is asked for the specialist's answers: do they end, are their facts right, do they keep your
-    rules ([evaluate.rules.NAME] in NAME.toml). What was measured before is not measured again.
+    everyday questions, to see what the specialist forgot and how far its voice carries. Last,
+    Ollama is asked for the specialist's answers: do they end, are their facts right, do they keep
+    your rules ([evaluate.rules.NAME] in NAME.toml). What was measured before is not measured again.
 
     \b
     Examples:
