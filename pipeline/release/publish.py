@@ -75,11 +75,7 @@ def release(
         journal = begin(made.name, ollama)
         try:
             earlier = _stopped_before(made, known, ollama)
-            if earlier:
-                candidate, proof = earlier
-            else:
-                candidate = publish(made, ollama, journal.candidate, where)
-                proof = prove(ollama, candidate, made, where)
+            candidate, proof = earlier or _proven(made, ollama, journal.candidate, where)
             judged = judge(made, candidate, proof)
             if judged.stopped:
                 judged = judged.model_copy(update={"because": because})
@@ -114,6 +110,11 @@ def put_right(name: str, ollama: Ollama, say: Callable[[str], None]) -> None:
     """Finish or undo what a killed run left, and take over what an older program released."""
     undo(name, ollama, say)
     take_over(name, ollama)
+
+
+def _proven(made: Specialist, ollama: Ollama, name: str, where: Where) -> tuple[Candidate, Proof]:
+    candidate = publish(made, ollama, name, where)
+    return candidate, prove(ollama, candidate, made, where)
 
 
 def _stopped_before(

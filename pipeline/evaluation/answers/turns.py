@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.common.thoughts import parted, spoken
-from pipeline.common.values import Conversation, digest_of
-
-ROW = 16  # hex digits by which a row is known, as in `Scores`
+from pipeline.common.values import Conversation
+from pipeline.stages.score import named
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ def turns(rows: Iterable[Mapping[str, Any]], system: str) -> Iterator[Turn]:
     seen: set[str] = set()
     for row in rows:
         talk: Conversation = row["messages"]
-        name = digest_of(talk)[:ROW]
+        name = named(row)
         if name in seen:
             continue
         seen.add(name)
