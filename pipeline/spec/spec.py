@@ -61,7 +61,7 @@ class TuneTable(Table):
         None, description="How the base is held in a GPU's memory."
     )
     keep: float = Field(
-        2.0,
+        1.0,
         ge=0,
         le=10,
         description="How much training holds it to what its base says off your subject; 0: its"
