@@ -123,7 +123,7 @@ def _one(name: str, as_json: bool) -> None:
         ]
         click.echo(json.dumps(values, indent=1))
         return
-    head = ("VERSION", "DATE", "BASE", "TYPE", "LOSS", "SIZE", "PROOF", "")
+    head = ("VERSION", "DATE", "BASE", "TYPE", "LOSS", "SIZE", "VERDICT", "PROOF", "")
     rows = [_row(version, state.WORDS[word]) for version, word in pairs]
     click.echo(table(head, rows))
     if tags is None:
@@ -141,17 +141,17 @@ def _row(version: Version, state: str) -> tuple[str, ...]:
     kind = version.quantization or "-"
     last = ", ".join(filter(None, (state, _judged(version), version.note)))
     base = version.base or "-"
-    return (version.label, when, base, kind, _loss(version), _size(version), proven, last)
+    verdict = version.verdict.says if version.verdict and version.verdict.checks else "-"
+    facts = (_loss(version), _size(version), verdict, proven, last)
+    return (version.label, when, base, kind, *facts)
 
 
 def _judged(version: Version) -> str:
-    """What the verdict was, where it was not a plain go."""
+    """Whether it is not served for its verdict, or served in spite of it."""
     found = version.verdict
-    if found is None or found.says == "go":
-        return ""
-    if found.because:
+    if found and found.because:
         return f"served in spite of its verdict: {found.because}"
-    return "not good enough to be served" if found.stopped else found.says
+    return "not good enough to be served" if version.stopped else ""
 
 
 def _loss(version: Version) -> str:
