@@ -98,7 +98,7 @@ def fitting(trainer: type[Any], keeper: Keeper | None = None) -> type[Any]:
     of trained tokens of the whole step.
 
     Args:
-        keeper: its loss is added to each step's.
+        keeper: its loss is added where it has one.
     """
     import torch
 

@@ -1,6 +1,6 @@
 """Training that keeps what the base knew: on talk off the subject it stays near the base.
 
-Each step adds KL(base || tuned) on a plain answer to an everyday question, beside the loss of the
+Every few steps KL(base || tuned) on plain answers to everyday questions is added to the loss of the
 user's rows. What the base predicts there is computed once, before the first step, when the fresh
 adapter changes nothing. The texts are ours (general_talk.tsv): it is the base's distribution at
 each token that is kept, whoever wrote the text.
